@@ -126,7 +126,7 @@ def wait_for_other() -> None:
 
 def pip_command(torch_index: str) -> list[str]:
     """The one pip call; `torch_index` is a folder of wheels or the address of an index, or empty."""
-    out = [str(ENV_PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
+    out = [str(ENV_PYTHON), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-input"]
     if torch_index:
         out += ["--find-links" if Path(torch_index).is_dir() else "--extra-index-url", torch_index]
     return [*out, "-c", "constraints.txt", "-e", ".[book,test]"]
