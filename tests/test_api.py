@@ -187,7 +187,13 @@ def findings(tree: ast.AST, *, may_print: bool) -> list[tuple[int, str]]:
             out.append((node.lineno, "print"))
         elif isinstance(node, ast.ExceptHandler):
             kinds = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
-            if any(k is None or getattr(k, "id", "") in ("Exception", "BaseException") for k in kinds):
+            last = node.body[-1]
+            hides = not (
+                isinstance(last, ast.Raise) and last.exc is None
+            )  # tidying up and raising again is fine
+            if hides and any(
+                k is None or getattr(k, "id", "") in ("Exception", "BaseException") for k in kinds
+            ):
                 out.append((node.lineno, "broad except"))
         elif isinstance(node, ast.Import | ast.ImportFrom):
             names = [a.name for a in node.names] + [getattr(node, "module", None) or ""]
@@ -208,6 +214,7 @@ def test_the_strict_rules_can_fail() -> None:
         "import pickle\nassert 1\nprint(2)\ntry:\n    pass\nexcept (KeyError, Exception):\n    pass\n"
         "try:\n    pass\nexcept:\n    pass\n"
     )
+    code += "try:\n    pass\nexcept BaseException:\n    x = 1\n    raise\n"
     found = sorted(findings(ast.parse(code), may_print=False))
     assert found == [(1, "pickle"), (2, "assert"), (3, "print"), (6, "broad except"), (10, "broad except")]
     assert (3, "print") not in findings(ast.parse(code), may_print=True)
