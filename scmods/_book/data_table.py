@@ -1,0 +1,120 @@
+"""Directive ``scmods-data-table``: the tables of the page on data, made from the registry at build time."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from docutils import nodes
+from docutils.parsers.rst import Directive
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+__all__ = ["DataTable", "connect", "readable_bytes", "registry_file"]
+
+SET_COLUMNS = {
+    "name": "data set",
+    "content": "what it holds",
+    "used by": "used by",
+    "bytes": "size",
+    "licence": "licence",
+}
+FILE_COLUMNS = {"key": "file", "bytes": "size", "licence": "licence", "sha256": "SHA-256 (first 12)"}
+
+
+def registry_file() -> Path:
+    """The list of data files that ships with the package."""
+    import scmods
+
+    return Path(scmods.__file__).parent / "datasets" / "registry.csv"
+
+
+def readable_bytes(value: object) -> str:
+    """``1.2 MB`` for 1234567; a dash for nothing."""
+    try:
+        size = float(str(value))
+    except ValueError:
+        return "–"
+    if math.isnan(size) or size <= 0:
+        return "–"
+    for unit in ("B", "KB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+def _set_rows() -> list[dict[str, Any]]:
+    from scmods import datasets
+
+    table = datasets.table().reset_index(drop=False)
+    table.columns = [str(c).replace("_", " ").replace("license", "licence") for c in table.columns]
+    return table.to_dict("records")
+
+
+def _file_rows() -> list[dict[str, Any]]:
+    with registry_file().open(encoding="utf-8", newline="") as handle:
+        return [
+            {k.replace("license", "licence"): v for k, v in row.items()} for row in csv.DictReader(handle)
+        ]
+
+
+def _text(column: str, row: dict[str, Any]) -> nodes.paragraph:
+    value = row.get(column, "")
+    if column == "bytes":
+        return nodes.paragraph(text=readable_bytes(value))
+    if column == "sha256":
+        return nodes.paragraph("", "", nodes.literal(text=str(value)[:12]))
+    if column == "key" and str(row.get("url", "")).startswith("http"):
+        return nodes.paragraph("", "", nodes.reference("", str(value), refuri=row["url"], internal=False))
+    if column in ("name", "key"):
+        return nodes.paragraph("", "", nodes.literal(text=str(value)))
+    items = value if isinstance(value, list | tuple | set) else [value]
+    return nodes.paragraph(text=", ".join(str(v) for v in items))
+
+
+def build_table(rows: list[dict[str, Any]], columns: dict[str, str]) -> nodes.table:
+    """A docutils table with a header row; columns that no row has are left out."""
+    keep = [c for c in columns if any(c in row for row in rows)]
+    group = nodes.tgroup(cols=len(keep))
+    group += [nodes.colspec(colwidth=1) for _ in keep]
+    head, body = nodes.thead(), nodes.tbody()
+    head += _row([nodes.paragraph(text=columns[c]) for c in keep])
+    for row in rows:
+        body += _row([_text(c, row) for c in keep])
+    group += [head, body]
+    table = nodes.table("", group, classes=["table"])
+    return table
+
+
+def _row(cells: list[nodes.paragraph]) -> nodes.row:
+    row = nodes.row()
+    for cell in cells:
+        row += nodes.entry("", cell)
+    return row
+
+
+class DataTable(Directive):
+    """``sets`` (one row per data set) or ``files`` (one row per file, linked to its public source)."""
+
+    required_arguments = 1
+    option_spec: ClassVar[dict[str, Any]] = {}
+
+    def run(self) -> list[nodes.Node]:
+        """Nodes of the table; an unknown argument is an error that names the two choices."""
+        kind = self.arguments[0]
+        if kind not in ("sets", "files"):
+            raise self.error(f"scmods-data-table takes 'sets' or 'files', not {kind!r}")
+        env = self.state.document.settings.env
+        env.note_dependency(str(registry_file()))
+        if kind == "sets":
+            return [build_table(_set_rows(), SET_COLUMNS)]
+        return [build_table(_file_rows(), FILE_COLUMNS)]
+
+
+def connect(app: Sphinx) -> None:
+    """Register the directive."""
+    app.add_directive("scmods-data-table", DataTable)
