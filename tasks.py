@@ -359,7 +359,8 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         say("interrupted; call again to go on")
         return 130
-    say(f"{options.command} finished in {time.monotonic() - start:.0f} s")
+    if options.command != "test":  # there the last line is pytest's own
+        say(f"{options.command} finished in {time.monotonic() - start:.0f} s")
     return 0
 
 
