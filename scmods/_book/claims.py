@@ -1,0 +1,188 @@
+"""What a notebook asserts and what it hands over: claims, tables, the resulting AnnData."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scmods import _checks
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+__all__ = ["ClaimError", "claim", "harvest", "save_result", "save_table"]
+
+ROWS_SHOWN = 20
+
+
+class ClaimError(AssertionError):
+    """A claimed value is outside its bounds, or is no finite number."""
+
+
+def _publish(data: dict[str, str], metadata: dict[str, Any]) -> None:
+    """Show the richest form in a notebook, the plain text elsewhere."""
+    ipython = sys.modules.get("IPython")
+    if ipython is not None and ipython.get_ipython() is not None:
+        from IPython.display import publish_display_data
+
+        publish_display_data(data, metadata)
+    else:
+        print(data["text/plain"])
+
+
+def _bound(value: float | None) -> str:
+    return "..." if value is None else f"{value:g}"
+
+
+def claim(name: str, value: float, low: float | None = None, high: float | None = None) -> None:
+    """State that `value` lies in ``[low, high]``: print it, store it, stop the notebook where it does not.
+
+    The printed text holds the bounds but no digit of the value, so that a second run on another machine
+    compares equal; the value itself goes into the metadata of the output, where the status page reads it.
+
+    Parameters
+    ----------
+    name
+        What is claimed, as a reader would say it.
+    value
+        One finite number (a one-element tensor or array will do), in any unit.
+    low, high
+        Bounds, both inclusive; ``None`` leaves that side open.
+
+    Raises
+    ------
+    ClaimError
+        If `value` is outside the bounds, NaN or infinite.
+    ValueError
+        If `low` is larger than `high` or `name` is empty.
+
+    Examples
+    --------
+    >>> claim("area under the curve", 0.93, low=0.9)
+    area under the curve: within [0.9, ...]
+    """
+    if not name.strip():
+        _checks.fail("The name of a claim is empty.", "Write claim('held-out R2', value, low=0.8).")
+    number = float(value)
+    low, high = (None if b is None else _checks.number("bound", float(b)) for b in (low, high))
+    if low is not None and high is not None and low > high:
+        _checks.fail(f"The claim {name!r} has low={low:g} above high={high:g}.", "Swap the two bounds.")
+    bounds = f"[{_bound(low)}, {_bound(high)}]"
+    inside = math.isfinite(number) and (low is None or number >= low) and (high is None or number <= high)
+    if not inside:
+        msg = f"{name}: {number:g} is outside {bounds}"
+        raise ClaimError(msg)
+    stored = {"name": name, "value": number, "low": low, "high": high}
+    _publish({"text/plain": f"{name}: within {bounds}"}, {"claim": stored})
+
+
+def harvest(notebook: str | Path | dict[str, Any]) -> list[dict[str, Any]]:
+    """Claims stored in the outputs of an executed notebook, in order.
+
+    Parameters
+    ----------
+    notebook
+        Path of the executed notebook, or its JSON.
+
+    Returns
+    -------
+    One dict per claim with ``name``, ``value``, ``low``, ``high`` (open bounds are ``None``).
+    """
+    if not isinstance(notebook, dict):
+        notebook = json.loads(Path(notebook).read_text(encoding="utf-8"))
+    found = []
+    for cell in notebook["cells"]:
+        for output in cell.get("outputs", []):
+            stored = output.get("metadata", {}).get("claim")
+            if stored is not None:
+                found.append(dict(stored))
+    return found
+
+
+def _run_folder() -> Path | None:
+    folder = os.environ.get("SCMODS_RUN_DIR", "")
+    return Path(folder) if folder else None
+
+
+def _table_html(table: pd.DataFrame, caption: str) -> str:
+    body = table.head(ROWS_SHOWN).to_html(border=0, float_format=lambda v: f"{v:.4g}")
+    return re.sub(r"(<table[^>]*>)", rf"\1<caption>{html.escape(caption)}</caption>", body, count=1)
+
+
+def save_table(name: str, table: pd.DataFrame, *, show: bool = True) -> None:
+    """Show a table and, in a run with its own folder, write it whole to ``tables/<name>.csv``.
+
+    Parameters
+    ----------
+    name
+        Letters, digits, ``_`` and ``-``; becomes the file name and, with spaces, the caption.
+    table
+        Table to show; at most 20 rows are shown, with the number of all rows. The file holds every row.
+    show
+        Whether to show it; the file is written either way.
+
+    Raises
+    ------
+    TypeError
+        If `table` is not a DataFrame.
+    ValueError
+        If `name` could not be a file name on every system.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        _checks.fail(
+            f"The table name {name!r} is not a file name everywhere.",
+            "Expected letters, digits, '_' and '-'.",
+            f"Write save_table({re.sub('[^A-Za-z0-9]+', '_', name).strip('_') or 'modules'!r}, table).",
+        )
+    if not hasattr(table, "to_html"):
+        _checks.fail(
+            f"`table` is a {type(table).__name__}, but must be a pandas DataFrame.",
+            "Write save_table(name, pandas.DataFrame(values)).",
+            kind=TypeError,
+        )
+    if show:
+        more = f" (first {ROWS_SHOWN} of {len(table)} rows)" if len(table) > ROWS_SHOWN else ""
+        caption = name.replace("_", " ") + more
+        text = f"{caption}\n{table.head(ROWS_SHOWN).to_string(float_format=lambda v: f'{v:.4g}')}"
+        _publish({"text/plain": text, "text/html": _table_html(table, caption)}, {})
+    folder = _run_folder()
+    if folder is not None:
+        target = folder / "tables" / f"{name}.csv"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_suffix(".part")
+        table.to_csv(part, index=type(table.index).__name__ != "RangeIndex")
+        os.replace(part, target)
+
+
+def save_result(adata: AnnData) -> None:
+    """Write `adata` to ``result.h5ad`` in a run with its own folder; elsewhere do nothing.
+
+    Parameters
+    ----------
+    adata
+        The AnnData with everything the chapter added; must survive ``write_h5ad``.
+
+    Raises
+    ------
+    TypeError
+        If `adata` cannot be written as h5ad at all.
+    """
+    if not hasattr(adata, "write_h5ad"):
+        _checks.fail(
+            f"`adata` is a {type(adata).__name__}, but must be an AnnData.",
+            "Write save_result(adata).",
+            kind=TypeError,
+        )
+    folder = _run_folder()
+    if folder is None:
+        return
+    part = folder / "result.h5ad.part"
+    adata.write_h5ad(part)
+    os.replace(part, folder / "result.h5ad")

@@ -1,0 +1,121 @@
+"""The status page: every run of the matrix, what it cost, and every claim with its bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from scmods._book.pages import shown
+from scmods._book.run_list import Run
+
+__all__ = ["status_page"]
+
+
+def _cell(text: str) -> str:
+    """Text that cannot end a table cell or open a role."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _values(run: Run) -> str:
+    return ", ".join(f"`{k}={_cell(shown(v))}`" for k, v in run.parameters.items()) or "defaults"
+
+
+def _link(run: Run) -> str:
+    return f"{{doc}}`{_cell(run.title)} <runs/{run.id}>`"
+
+
+def _run_rows(runs: Sequence[Run]) -> list[str]:
+    lines = [
+        "| page | data | parameters | seconds | CPU s | peak MB | claims held | executed | version |",
+        "|---|---|---|---:|---:|---:|---:|---|---|",
+    ]
+    for run in runs:
+        data = ", ".join(f"`{name}`" for name in run.data) or "embedded"
+        head = f"| {_link(run)} | {data} | {_values(run)} |"
+        r = run.record
+        if run.state == "done":
+            held = f"{len(r['claims'])} of {len(r['claims'])}"
+            head += f" {r['seconds']:.1f} | {r['cpu_seconds']:.1f} | {r['peak_mb']} | {held} |"
+            lines.append(f"{head} {r['date']} | `{r['commit']}` |")
+        else:
+            lines.append(f"{head} | | | | {run.state} | |")
+    return lines
+
+
+def _bounds(claim: dict[str, Any]) -> str:
+    low, high = ("..." if claim[k] is None else f"{claim[k]:g}" for k in ("low", "high"))
+    return f"[{low}, {high}]"
+
+
+def _claim_rows(runs: Sequence[Run]) -> list[str]:
+    lines = ["| page | claim | value | bounds |", "|---|---|---:|---|"]
+    for run in runs:
+        for claim in run.record.get("claims", []) if run.state == "done" else []:
+            lines.append(
+                f"| {_link(run)} | {_cell(claim['name'])} | {claim['value']:.4g} | {_bounds(claim)} |"
+            )
+    return lines if len(lines) > 2 else ["No claim was checked yet."]
+
+
+def _missing(runs: Sequence[Run]) -> list[str]:
+    lines = []
+    for run in runs:
+        if run.state != "done":
+            reason = run.reason or "It has not been run yet. Run `python tasks.py book`."
+            lines.append(f"- {_link(run)}, {run.state}: {' '.join(reason.split())}")
+    return lines or ["None: every run of the matrix has its page."]
+
+
+def _versions(runs: Sequence[Run]) -> list[str]:
+    """One line per package; where runs differ, every version with the pages that used it."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for run in runs:
+        for name, version in run.record.get("versions", {}).items() if run.state == "done" else []:
+            found.setdefault(name, {}).setdefault(version, []).append(run.id)
+    lines = ["| package | version |", "|---|---|"]
+    for name, by_version in found.items():
+        if len(by_version) == 1:
+            lines.append(f"| {name} | {next(iter(by_version))} |")
+        else:
+            each = "; ".join(f"{version} ({', '.join(ids)})" for version, ids in by_version.items())
+            lines.append(f"| {name} | {each} |")
+    return lines if found else ["Nothing has been run yet."]
+
+
+def status_page(runs: Sequence[Run]) -> str:
+    """MyST text of ``book/status.md`` from the records of all runs.
+
+    Parameters
+    ----------
+    runs
+        Every run of the matrix with its state and record, not only those of the last call.
+    """
+    done = sum(r.state == "done" for r in runs)
+    claims = sum(len(r.record.get("claims", [])) for r in runs if r.state == "done")
+    seconds = sum(r.record.get("cpu_seconds", 0) for r in runs if r.state == "done")
+    parts = [
+        "# Execution status",
+        "",
+        f"{done} of {len(runs)} runs have results; {claims} claims held; {seconds:.0f} s of processor time.",
+        "Every number below was measured by the run itself.",
+        "",
+        "## Runs",
+        "",
+        *_run_rows(runs),
+        "",
+        "## Without results",
+        "",
+        *_missing(runs),
+        "",
+        "## Claims",
+        "",
+        "A run whose claim is outside its bounds stops there and has no page.",
+        "",
+        *_claim_rows(runs),
+        "",
+        "## Versions",
+        "",
+        *_versions(runs),
+        "",
+    ]
+    return "\n".join(parts)
