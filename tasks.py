@@ -12,6 +12,7 @@ as pyproject.toml and constraints.txt stay the same.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import glob
 import hashlib
 import importlib.util
@@ -22,13 +23,14 @@ import sys
 import threading
 import time
 import venv
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 ENV = ROOT / ".venv"
 ENV_PYTHON = ENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 INSTALLED = ENV / "scmods-installed"  # holds the fingerprint of what was installed
-INSTALLING = ENV / "scmods-installing"  # exists only while pip runs
+INSTALLING = ROOT / ".venv.part"  # exists only while the environment is being made or changed
 LISTS = ("pyproject.toml", "constraints.txt")
 SITE = ROOT / "_build" / "html"
 HEARTBEAT = 20.0  # seconds between two signs of life of a silent step
@@ -103,15 +105,16 @@ def recorded_gpu() -> bool:
 
 def create() -> None:
     """Make an empty environment, replacing whatever is there."""
-    if INSTALLING.exists():
-        say("the last installation was interrupted: starting again from an empty .venv")
     if importlib.util.find_spec("ensurepip") is None:
         package = "python{}.{}-venv".format(*sys.version_info)
         raise Stop(
             2, f"This Python comes without pip: install the system package {package}, then call again."
         )
     say("making the environment .venv")
-    venv.create(ENV, with_pip=True, clear=ENV.exists())
+    try:
+        venv.create(ENV, with_pip=True, clear=ENV.exists())
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise Stop(1, f"The environment could not be made: {error}. Delete .venv and call again.") from error
 
 
 def wait_for_other() -> None:
@@ -132,25 +135,30 @@ def pip_command(torch_index: str) -> list[str]:
     return [*out, "-c", "constraints.txt", "-e", ".[book,test]"]
 
 
-def install(torch_index: str, *, gpu: bool, want: str) -> None:
-    """Bring the environment to the pinned versions; the marker is left behind only by a kill."""
+def install(torch_index: str, *, gpu: bool) -> None:
+    """Bring the environment to the pinned versions by one pip call."""
     if sys.platform == "linux" and not torch_index and not gpu:
         say("note: pip may choose the GPU build of torch (several GB); README.md, --torch-index avoids it")
+    if gpu and not recorded_gpu():
+        remove = [str(ENV_PYTHON), "-m", "pip", "uninstall", "-qq", "--yes", "torch"]
+        call(remove, "pip could not remove the CPU build of torch.")
+    say("installing the pinned packages (about 200; 2-10 minutes the first time)")
+    advice = "pip could not install the packages: its message stands above. Call again once it is mended."
+    call(pip_command("" if gpu else torch_index), advice, heartbeat="still installing")
+
+
+@contextlib.contextmanager
+def marked() -> Iterator[None]:
+    """Keep the marker while the environment changes; only a kill or an interruption leaves it behind."""
     INSTALLING.touch()
     try:
-        if gpu and not recorded_gpu():
-            remove = [str(ENV_PYTHON), "-m", "pip", "uninstall", "--quiet", "--yes", "torch"]
-            call(remove, "pip could not remove the CPU build of torch.")
-        say("installing the pinned packages (about 200; 2-10 minutes the first time)")
-        advice = "pip could not install the packages: its message stands above. Call again once it is mended."
-        call(pip_command("" if gpu else torch_index), advice, heartbeat="still installing")
+        yield
     except Stop:
         INSTALLING.unlink()  # pip ended by itself and undid its changes, so the next call may simply go on
         raise
     except BaseException:
-        os.utime(INSTALLING, (0, 0))  # stopped half-way by the user: nobody needs to wait for us
+        os.utime(INSTALLING, (0, 0))  # stopped half-way: nobody needs to wait for us
         raise
-    INSTALLED.write_text(want, encoding="utf-8")
     INSTALLING.unlink()
 
 
@@ -162,12 +170,17 @@ def environment(options: argparse.Namespace) -> str:
     gpu = options.gpu or recorded_gpu()
     want = fingerprint(gpu=gpu)
     todo = state(want)
-    if todo == "create":
-        create()
-    if todo != "ready":
-        start = time.monotonic()
-        install(options.torch_index, gpu=gpu, want=want)
-        say(f"environment ready after {time.monotonic() - start:.0f} s")
+    if todo == "ready":
+        return str(ENV_PYTHON)
+    if INSTALLING.exists():
+        say("the last installation was interrupted: starting again from an empty .venv")
+    start = time.monotonic()
+    with marked():
+        if todo == "create":
+            create()
+        install(options.torch_index, gpu=gpu)
+        INSTALLED.write_text(want, encoding="utf-8")
+    say(f"environment ready after {time.monotonic() - start:.0f} s")
     return str(ENV_PYTHON)
 
 

@@ -28,7 +28,7 @@ def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setattr(module, "ENV", env)
     monkeypatch.setattr(module, "ENV_PYTHON", env / "bin" / "python")
     monkeypatch.setattr(module, "INSTALLED", env / "installed")
-    monkeypatch.setattr(module, "INSTALLING", env / "installing")
+    monkeypatch.setattr(module, "INSTALLING", tmp_path / ".venv.part")
     monkeypatch.setattr(module, "SITE", tmp_path / "_build" / "html")
     (tmp_path / "pyproject.toml").write_text("[project]\n", encoding="utf-8")
     (tmp_path / "constraints.txt").write_text("torch==2.13.0\n", encoding="utf-8")
@@ -105,13 +105,15 @@ def test_install_is_one_pip_call_and_leaves_its_mark(
 ) -> None:
     make_env(tasks)
     seen = record_calls(tasks, monkeypatch)
-    tasks.install("https://wheels.example/cpu", gpu=False, want="hash cpu")
+    options = tasks.parse(["test", "--torch-index", "https://wheels.example/cpu"])
+    assert tasks.environment(options) == str(tasks.ENV_PYTHON)
     assert len(seen) == 1
     assert seen[0][1:4] == ["-m", "pip", "install"]
     assert seen[0][-4:] == ["-c", "constraints.txt", "-e", ".[book,test]"]
     assert "--extra-index-url" in seen[0]
-    assert tasks.INSTALLED.read_text(encoding="utf-8") == "hash cpu"
     assert not tasks.INSTALLING.exists()
+    tasks.environment(options)
+    assert len(seen) == 1, "nothing changed, so nothing is installed"
 
 
 def test_torch_index_may_be_a_folder_or_absent(tasks: ModuleType, tmp_path: Path) -> None:
@@ -123,7 +125,7 @@ def test_torch_index_may_be_a_folder_or_absent(tasks: ModuleType, tmp_path: Path
 def test_gpu_replaces_torch_and_is_remembered(tasks: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     make_env(tasks)
     seen = record_calls(tasks, monkeypatch)
-    tasks.install("https://wheels.example/cpu", gpu=True, want=tasks.fingerprint(gpu=True))
+    tasks.environment(tasks.parse(["test", "--gpu", "--torch-index", "https://wheels.example/cpu"]))
     assert seen[0][2:4] == ["pip", "uninstall"]
     assert "--extra-index-url" not in seen[1]
     assert tasks.recorded_gpu()
@@ -136,17 +138,18 @@ def test_failed_pip_is_tried_again_and_a_kill_starts_afresh(
 ) -> None:
     make_env(tasks)
     record_calls(tasks, monkeypatch, status=1)
+    options, want = tasks.parse(["test"]), tasks.fingerprint(gpu=False)
     with pytest.raises(tasks.Stop, match="pip could not install the packages"):
-        tasks.install("", gpu=False, want="hash cpu")
-    assert tasks.state("hash cpu") == "install"
+        tasks.environment(options)
+    assert tasks.state(want) == "install"
 
     def interrupted(command: list[str], advice: str, **kwargs: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(tasks, "call", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        tasks.install("", gpu=False, want="hash cpu")
-    assert tasks.state("hash cpu") == "create"
+        tasks.environment(options)
+    assert tasks.state(want) == "create"
     tasks.wait_for_other()  # returns at once: the marker says that nobody is at work
 
 
@@ -158,6 +161,16 @@ def test_waits_for_another_installation(
     monkeypatch.setattr(time, "sleep", lambda seconds: tasks.INSTALLING.unlink())
     tasks.wait_for_other()
     assert "another call is installing" in capsys.readouterr().out
+
+
+def test_a_failing_venv_says_what_to_do(tasks: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tasks.venv, "create", full)
+    with pytest.raises(tasks.Stop, match=r"could not be made: .*No space left.* Delete \.venv"):
+        tasks.environment(tasks.parse(["test"]))
+    assert not tasks.INSTALLING.exists()
 
 
 def test_missing_ensurepip_names_the_system_package(
