@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
+from scipy.sparse.csgraph import reverse_cuthill_mckee
 
 from scmods import _checks
 from scmods.graph import _solvers
+from scmods.graph._lobpcg import multigrid
 from scmods.graph._matrices import _square, components
 from scmods.graph._signs import fix_signs
 
@@ -16,6 +19,14 @@ __all__ = ["Eigenpairs", "eigenpairs", "participation_ratio"]
 
 RESIDUAL = 1e-5  # no pair with a larger residual is ever returned
 DENSE_CELLS = 1000  # up to here the dense decomposition is the fastest as well as the surest
+
+Solver = Callable[[_solvers.Problem], tuple[np.ndarray | None, int]]
+SOLVERS: dict[str, Solver] = {
+    "dense": _solvers.dense,
+    "multigrid": multigrid,
+    "shift_invert": _solvers.shift_invert,
+    "chebyshev": _solvers.chebyshev,
+}
 
 
 @dataclass(frozen=True)
@@ -95,15 +106,45 @@ def _null_vector(lap: sparse.csr_array, adjacency: sparse.sparray | None) -> np.
     return root
 
 
-def _order(method: str, lap: sparse.csr_array) -> list[str]:
+def _order(method: str, lap: sparse.csr_array, m: int) -> list[str]:
     """Solvers to try, the fastest for this graph first."""
     if method != "auto":
         return [method]
-    if lap.shape[0] <= DENSE_CELLS:
+    n = lap.shape[0]
+    if n <= DENSE_CELLS or m > n // 10:
         return ["dense"]
-    if _solvers.thin(lap):
-        return ["shift_invert", "chebyshev"]
-    return ["chebyshev"]
+    return ["multigrid", "shift_invert", "chebyshev"] if _solvers.thin(lap) else ["multigrid", "chebyshev"]
+
+
+def _reordered(lap: sparse.csr_array) -> tuple[sparse.csr_array, np.ndarray]:
+    """The matrix without isolated cells, neighbours close in memory, and the cells in that order."""
+    order = reverse_cuthill_mckee(lap, symmetric_mode=True)
+    order = order[lap.diagonal()[order] > 0]
+    lap = lap[order][:, order]
+    lap.sort_indices()
+    return lap, order
+
+
+def _solve(
+    problem: _solvers.Problem, method: str, m: int
+) -> tuple[str, int, np.ndarray, np.ndarray, np.ndarray]:
+    """Name, products, values, vectors and residuals of the first solver whose result passes the check."""
+    reached: list[str] = []
+    for name in _order(method, problem.lap, m):
+        vectors, products = SOLVERS[name](problem)
+        if vectors is None:
+            reached.append(f"{name}: does not apply to this graph")
+            continue
+        values, vectors, residuals = problem.checked(vectors)
+        if (residuals[:m] <= problem.limits(values)[:m]).all():
+            return name, products, values, vectors, residuals
+        reached.append(f"{name}: {residuals[:m].max():.1e}")
+    _checks.fail(
+        f"No solver reached a residual of {RESIDUAL:g} and {problem.tol:g} of the eigenvalue for {m} pairs",
+        f"(largest residual: {', '.join(reached)}).",
+        "Take fewer pairs, or a larger tolerance: eigenpairs(laplacian, n_comps, tol=1e-4).",
+        kind=RuntimeError,
+    )
 
 
 def eigenpairs(
@@ -133,9 +174,10 @@ def eigenpairs(
     tol
         Largest residual relative to the eigenvalue. In any case residuals are at most 1e-5.
     method
-        ``"dense"`` (exact, n^3), ``"shift_invert"`` (sparse factorisation, for thin graphs such as
-        trajectories), ``"chebyshev"`` (products only, for thick graphs), or ``"auto"``, which chooses and
-        falls through to the next one when a check fails.
+        ``"dense"`` (exact, n^3), ``"multigrid"`` (LOBPCG with a multigrid V-cycle, about linear in the
+        cells), ``"shift_invert"`` (sparse factorisation, for thin graphs such as trajectories),
+        ``"chebyshev"`` (products only), or ``"auto"``: dense up to 1,000 cells, else multigrid; a result
+        that fails its check is dropped and the next method tried.
 
     Returns
     -------
@@ -153,7 +195,7 @@ def eigenpairs(
     Lanczos on the flipped matrix ``c - L`` is not offered: its tolerance is relative to c, so on thin graphs
     it returns wrong vectors without an error.
     """
-    _checks.one_of("method", method, ("auto", *_solvers.SOLVERS))
+    _checks.one_of("method", method, ("auto", *SOLVERS))
     tol = _checks.number("tol", tol, 1e-14, 1e-2)
     lap = _square("The Laplacian", laplacian)
     n = lap.shape[0]
@@ -164,26 +206,16 @@ def eigenpairs(
     if n - count - 1 < 1:
         _checks.fail("The graph has too few edges for a single frequency.", why)
     m = _checks.integer("n_comps", n_comps, 1, n - count - 1, why)
-    null = _solvers.NullSpace(root, labels, count)
-    reached: list[str] = []
-    for name in _order(method, lap):
-        problem = _solvers.Problem(lap, null, m + 1, tol, np.random.default_rng(seed))
-        vectors, products = _solvers.SOLVERS[name](problem)
-        values, vectors, residuals = problem.checked(vectors)
-        if (residuals[:m] <= np.minimum(RESIDUAL, problem.limits(values[:m]))).all():
-            break
-        reached.append(f"{name}: {residuals[:m].max():.1e}")
-    else:
-        _checks.fail(
-            f"No solver reached a residual of {RESIDUAL:g} and {tol:g} of the eigenvalue for {m} pairs",
-            f"(largest residual: {', '.join(reached)}).",
-            "Take fewer pairs, a larger tol (eigenpairs(laplacian, n_comps, tol=1e-4)), or",
-            "method='shift_invert'.",
-            kind=RuntimeError,
-        )
+    inner, order = _reordered(lap)
+    inner_count, inner_labels = components(inner)
+    null = _solvers.NullSpace(root[order], inner_labels, inner_count)
+    problem = _solvers.Problem(inner, null, m + 1, tol, RESIDUAL, np.random.default_rng(seed))
+    name, products, values, vectors, residuals = _solve(problem, method, m)
+    full = np.zeros((n, m))
+    full[order] = vectors[:, :m]
     return Eigenpairs(
         values=values[:m],
-        vectors=fix_signs(vectors[:, :m]),
+        vectors=fix_signs(full),
         residuals=residuals[:m],
         gaps=np.diff(values),
         next_value=float(values[m]),
