@@ -1,4 +1,4 @@
-"""Names in the API pages: links to other projects without network, short type names, prose under ``Returns``."""
+"""Names in the API pages: links to other projects without network, short type names, prose returns."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ SECTION = re.compile(r"^(Returns|Yields)\n-+\n((?:(?!^\S[^\n]*\n-{3,}$).*\n?)*)"
 def read_names(path: Path) -> dict[str, tuple[str, list[tuple[str, str, str]]]]:
     """Project -> (base URL, [(role, name, page)]) from the text file beside the book.
 
-    A line ``[project] URL`` opens a project; ``role name page`` adds a name, ``$`` in the page standing for the name.
+    A line ``[project] URL`` opens a project; ``role name page`` adds a name, ``$`` in the page
+    standing for it.
     """
     out: dict[str, tuple[str, list[tuple[str, str, str]]]] = {}
     rows: list[tuple[str, str, str]] = []
@@ -72,7 +73,8 @@ def read_names(path: Path) -> dict[str, tuple[str, list[tuple[str, str, str]]]]:
 
 def write_inventory(path: Path, project: str, rows: list[tuple[str, str, str]]) -> None:
     """An intersphinx inventory (version 2) holding just these Python names."""
-    head = f"# Sphinx inventory version 2\n# Project: {project}\n# Version: \n# The remainder is compressed using zlib.\n"
+    head = f"# Sphinx inventory version 2\n# Project: {project}\n# Version: \n"
+    head += "# The remainder is compressed using zlib.\n"
     body = "".join(f"{name} py:{role} 1 {page} -\n" for role, name, page in sorted(rows))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(head.encode() + zlib.compress(body.encode(), 9))
@@ -147,8 +149,8 @@ def _elsewhere(app: Sphinx, env: Any, node: Any, contnode: Any, name: str) -> An
 def prose_returns(text: str) -> str:
     """Docstring in which prose under ``Returns`` cannot be taken for the name of a type.
 
-    Types stand in the signature here, so a section may hold plain sentences; numpydoc would read their first line
-    as a type and look it up. A section with an indented line is left as it is.
+    Types stand in the signature here, so a section may hold plain sentences; numpydoc would read their first
+    line as a type and look it up. A section with an indented line is left as it is.
     """
 
     def fix(match: re.Match[str]) -> str:

@@ -107,7 +107,8 @@ class DataTable(Directive):
         """Nodes of the table; an unknown argument is an error that names the two choices."""
         kind = self.arguments[0]
         if kind not in ("sets", "files"):
-            raise self.error(f"scmods-data-table takes 'sets' or 'files', not {kind!r}")
+            msg = f"scmods-data-table takes 'sets' or 'files', not {kind!r}"
+            raise self.error(msg)
         env = self.state.document.settings.env
         env.note_dependency(str(registry_file()))
         if kind == "sets":

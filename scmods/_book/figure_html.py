@@ -53,8 +53,8 @@ def figure_html(content: dict[str, Any]) -> str:
 
     Notes
     -----
-    ``<`` is written as an escape inside the JSON, so that no text in a figure can end the script element or open a
-    comment in it.
+    ``<`` is written as an escape inside the JSON, so that no text in a figure can end the script element or
+    open a comment in it.
     """
     layout = {k: v for k, v in (content.get("layout") or {}).items() if k != "template"}
     layout.setdefault("colorway", list(CATEGORICAL))

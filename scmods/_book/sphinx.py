@@ -46,8 +46,8 @@ class PlotlyMime:
             return None
         if not alt_text(data.content):
             renderer.logger.warning(
-                "figure without alt text. Expected `layout.meta.alt`: one or two sentences for readers who cannot "
-                "see the figure. Write fig.update_layout(meta={'alt': '...'}), or make it with scmods._figures.figure",
+                "figure without alt text. Expected `layout.meta.alt`: one or two sentences for readers who "
+                "cannot see the figure. Write fig.update_layout(meta={'alt': '...'})",
                 subtype="figure_alt",
                 line=data.line,
             )
@@ -60,12 +60,16 @@ def build_stamp(root: Path) -> str:
     ``SOURCE_DATE_EPOCH`` fixes the date, for builds that must be identical byte for byte.
     """
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
-    utc = datetime.timezone.utc  # noqa: UP017  (mypy and 3.10 readers know this spelling)
-    now = datetime.datetime.fromtimestamp(int(epoch), utc) if epoch else datetime.datetime.now(utc)
+    now = (
+        datetime.datetime.fromtimestamp(int(epoch), datetime.UTC)
+        if epoch
+        else datetime.datetime.now(datetime.UTC)
+    )
     versions = [f"Python {platform.python_version()}"]
     versions += [f"{name} {metadata.version(name)}" for name in STAMP_PACKAGES]
     text = (
-        f"Built {now:%Y-%m-%d} with scmods {metadata.version('scmods')}, {_commit(root)}; {', '.join(versions)}. "
+        f"Built {now:%Y-%m-%d} with scmods {metadata.version('scmods')}, {_commit(root)}; "
+        f"{', '.join(versions)}. "
         "Run times, memory and all package versions are on the status page."
     )
     return f'<p class="scmods-build">{html.escape(text)}</p>'
@@ -87,7 +91,7 @@ def _git(root: Path, *args: str) -> str:
 
 def _configure(app: Sphinx, config: Any) -> None:
     config.mathjax_path = "mathjax/tex-chtml.js"
-    # the menu offers to load a speech engine from a server; the assistive MathML that screen readers use stays
+    # the menu offers parts that are not copied; the assistive MathML that screen readers use stays
     if config.mathjax3_config is None:
         config.mathjax3_config = {}
     config.mathjax3_config.setdefault("options", {}).setdefault("enableMenu", False)

@@ -34,6 +34,7 @@
       plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: c.text, family: getComputedStyle(document.body).fontFamily },
       hoverlabel: { bgcolor: c.card, bordercolor: c.line, font: { color: c.text } },
+      title: { x: 0, xref: "paper", xanchor: "left" },
       modebar: { bgcolor: "rgba(0,0,0,0)", color: c.line, activecolor: c.text },
     };
     for (const key of ["xaxis", "yaxis", ...Object.keys(layout)]) {
@@ -62,7 +63,13 @@
     }
     // a theme change must not undo what the reader zoomed or hid, hence uirevision
     const layout = { uirevision: "keep", ...structuredClone(el.spec.layout) };
-    const config = { responsive: false, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"] };
+    // no button may send a reader's data to a server
+    const config = {
+      responsive: false,
+      displaylogo: false,
+      plotlyServerURL: "",
+      modeBarButtonsToRemove: ["sendChartToCloud", "sendDataToCloud", "lasso2d", "select2d", "autoScale2d"],
+    };
     Promise.resolve(Plotly.react(plot, structuredClone(el.spec.data), themed(layout), config)).then(
       () => { el.dataset.drawn = "1"; },
       (error) => { el.dataset.failed = String(error); },
@@ -78,12 +85,13 @@
     }
   });
 
-  // ?open=all shows every folded part, for printing with solutions
-  const openAll = () => {
+  // ?open=all unfolds and draws everything at once: for printing with solutions, and for the browser check
+  const openAll = (all) => {
     for (const d of document.querySelectorAll("details")) d.open = true;
     for (const b of document.querySelectorAll("button.toggle-button")) {
       if (document.getElementById(b.dataset.target)?.classList.contains("toggle-hidden")) b.click();
     }
+    all.forEach(draw);
   };
 
   const start = () => {
@@ -105,7 +113,8 @@
     addEventListener("beforeprint", () => { printing = true; all.forEach(draw); });
     addEventListener("afterprint", () => { printing = false; drawn().forEach(draw); });
     if (new URLSearchParams(location.search).get("open") === "all") {
-      document.readyState === "complete" ? openAll() : addEventListener("load", () => setTimeout(openAll, 50));
+      const open = () => setTimeout(openAll, 50, all);
+      document.readyState === "complete" ? open() : addEventListener("load", open);
     }
   };
   document.readyState === "loading" ? document.addEventListener("DOMContentLoaded", start) : start();
