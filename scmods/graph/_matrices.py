@@ -74,12 +74,17 @@ def adjacency(
     _checks.one_of("mode", mode, ("union", "mutual", "directed"))
     _checks.one_of("weights", weights, (None, "gaussian"))
     indices = np.asarray(indices)
+    if indices.ndim != 2 or not indices.size:
+        _checks.fail(
+            f"`indices` has shape {indices.shape}, but must be cells x neighbours.",
+            "Pass the indices of scmods.graph.knn(x, n_neighbors).",
+        )
     rows, k = indices.shape
     n = rows if n is None else n
-    if rows != n or indices.min(initial=0) < 0 or indices.max(initial=0) >= n:
+    low, high = indices.min(), indices.max()
+    if rows != n or low < 0 or high >= n:
         _checks.fail(
-            f"`indices` has {rows} rows with entries in [{indices.min(initial=0)},",
-            f"{indices.max(initial=0)}],",
+            f"`indices` has {rows} rows with entries in [{low}, {high}],",
             f"but must have one row for each of the {n} cells with entries in [0, {n - 1}].",
             "Pass the indices of scmods.graph.knn(x, n_neighbors).",
         )

@@ -23,23 +23,28 @@ METRICS = ("cosine", "euclidean")
 Search = Callable[[np.ndarray, int], np.ndarray]
 
 
-def points(what: str, x: np.ndarray, metric: str, *, center: np.ndarray | None = None) -> np.ndarray:
-    """Float64 rows whose half squared Euclidean distance (cosine) or distance (euclidean) is the metric.
-
-    Euclidean rows are shifted by `center`, which leaves distances alone and keeps their rounding small.
-    """
-    _checks.one_of("metric", metric, METRICS)
-    if getattr(x, "ndim", 0) != 2:
-        _checks.fail(
-            f"{what} has {getattr(x, 'ndim', 0)} axes, but must have two: cells x coordinates.",
-            "Pass a numpy array such as adata.obsm['X_pca'].",
-        )
+def _count(what: str, x: np.ndarray) -> int:
+    """Number of cells of a coordinate array; refuse sparse matrices and other numbers of axes."""
     if hasattr(x, "toarray"):
         _checks.fail(
             f"{what} is a sparse matrix, but must be a numpy array of coordinates.",
             "Reduce it first, `scores, _, _ = scmods.graph.pca(x, 30)`, or pass x.toarray().",
             kind=TypeError,
         )
+    if np.ndim(x) != 2:
+        _checks.fail(
+            f"{what} has {np.ndim(x)} axes, but must have two: cells x coordinates.",
+            "Pass a numpy array such as adata.obsm['X_pca'].",
+        )
+    return len(x)
+
+
+def points(what: str, x: np.ndarray, metric: str, *, center: np.ndarray | None = None) -> np.ndarray:
+    """Float64 rows whose half squared Euclidean distance (cosine) or distance (euclidean) is the metric.
+
+    Euclidean rows are shifted by `center`, which leaves distances alone and keeps their rounding small.
+    """
+    _checks.one_of("metric", metric, METRICS)
     out = _checks.numeric(what, x)
     _checks.finite(what, out)
     if metric == "euclidean":
@@ -174,11 +179,11 @@ def knn(
     >>> knn(np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]]), 1)[0].ravel().tolist()
     [1, 0, 1]
     """
-    n = len(x)
+    n = _count("The array `x`", x)
     most = n - 1 if exclude_self else n
     why = f"There are {n} cells: pass n_neighbors={max(1, min(15, most))} or fewer."
     k = _checks.integer("n_neighbors", n_neighbors, 1, most, why)
-    rows = points("The coordinates `x`", x, metric)
+    rows = points("The array `x`", x, metric)
     return _neighbors(rows, rows, k, metric, block, same=exclude_self)
 
 
@@ -211,19 +216,21 @@ def knn_query(
     ValueError
         As for :func:`knn`, and when the two arrays have different numbers of coordinates.
     """
-    why = f"There are {len(reference)} reference cells."
-    k = _checks.integer("n_neighbors", n_neighbors, 1, len(reference), why)
+    n = _count("The array `reference`", reference)
+    k = _checks.integer("n_neighbors", n_neighbors, 1, n, f"There are {n} reference cells.")
     rows, queries = paired(reference, new, metric)
     return _neighbors(queries, rows, k, metric, block, same=False)
 
 
 def paired(reference: np.ndarray, new: np.ndarray, metric: str) -> tuple[np.ndarray, np.ndarray]:
     """Both sets of cells as `points` makes them, shifted alike; refuse different numbers of coordinates."""
-    rows = points("The coordinates `reference`", reference, metric)
-    if getattr(new, "ndim", 0) == 2 and new.shape[1] != rows.shape[1]:
+    for what, x in (("The array `reference`", reference), ("The array `new`", new)):
+        _count(what, x)
+    if new.shape[1] != reference.shape[1]:
         _checks.fail(
-            f"`new` has {new.shape[1]} coordinates, but `reference` has {rows.shape[1]}.",
+            f"`new` has {new.shape[1]} coordinates, but `reference` has {reference.shape[1]}.",
             "Project both with the same loadings before the call.",
         )
+    rows = points("The array `reference`", reference, metric)
     center = np.asarray(reference, dtype=np.float64).mean(axis=0)
-    return rows, points("The coordinates `new`", new, metric, center=center)
+    return rows, points("The array `new`", new, metric, center=center)
