@@ -324,10 +324,11 @@ def book(python: str, options: argparse.Namespace) -> None:
     say("building the site")
     clean()
     call(build_command(python), "The site has warnings or errors: see above. Each one is an error here.")
-    checks = {"site_check": "links, weights and remote loads", "browser_check": "pages in a browser"}
-    for module, what in checks.items():
-        say(f"checking {what}")
-        call([python, "-m", f"scmods._book.{module}", str(SITE)], f"The check of {what} failed: see above.")
+    say("checking links, weights and remote loads")
+    call([python, "-m", "scmods._book.site_check", str(SITE)], "The site check failed: see above.")
+    say("checking the pages in a browser, network off")
+    browser = [python, "-m", "scmods._book.browser_check", str(SITE), "--jobs", str(options.jobs)]
+    call(browser, "The browser check failed: see above.")
     say(f"done. Open {(SITE / 'index.html').as_uri()}")
 
 

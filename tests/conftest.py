@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,13 +14,13 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from scmods._book.browser_check import find_browser
+
 if TYPE_CHECKING:
     from anndata import AnnData
 
 settings.register_profile("scmods", derandomize=True, deadline=None, max_examples=50, database=None)
 settings.load_profile("scmods")
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 def real_data() -> Path | None:
@@ -37,7 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("data") and real_data() is None:
             item.add_marker(no_data)
-        if item.get_closest_marker("browser") and not any(map(shutil.which, BROWSERS)):
+        if item.get_closest_marker("browser") and not find_browser():
             item.add_marker(no_browser)
 
 
