@@ -28,7 +28,8 @@ _READERS = {
 def looks_like_a_path(name: str | os.PathLike[str]) -> bool:
     """Whether this is meant as a file and not as the name of a data set."""
     text = os.fspath(name)
-    return isinstance(name, os.PathLike) or "/" in text or "\\" in text or bool(Path(text).suffix)
+    kind = Path(text).suffix[1:2]  # "v0.2" is a name
+    return isinstance(name, os.PathLike) or "/" in text or "\\" in text or kind.isalpha()
 
 
 def read_h5ad(path: str | os.PathLike[str], *, backed: bool = False) -> AnnData:

@@ -32,13 +32,15 @@ def _column_sparse(_: Any, attrs: Any) -> Table:
     return Table(values=values, rows=rows, columns=columns)
 
 
-def _factor(codes: Any, attrs: Any) -> pd.Series:
+def _factor(codes: Any, attrs: Any) -> pd.Series | pd.Categorical:
+    """A factor; with its names as index where it has some, which plain conversion drops."""
     import pandas as pd
 
     codes = np.ma.filled(np.ma.asarray(codes), 0).astype(int)
-    # R writes NA as the smallest integer
+    # R writes a missing value as the smallest integer
     values = pd.Categorical.from_codes(np.where(codes < 1, -1, codes - 1), [str(v) for v in attrs["levels"]])
-    return pd.Series(values, index=None if attrs.get("names") is None else [str(n) for n in attrs["names"]])
+    names = attrs.get("names")
+    return values if names is None else pd.Series(values, index=[str(n) for n in names])
 
 
 def read(path: Path) -> Any:
