@@ -1,7 +1,7 @@
 """Open every page of a built site in a headless browser with the network off, and count what was drawn.
 
-``python -m scmods._book.browser_check _build/html`` needs a Chromium, Chrome or Edge; without one it says so and
-ends with status 0 (1 with ``--require``). ``SCMODS_BROWSER`` names the program where it has an unusual name.
+``python -m scmods._book.browser_check _build/html`` needs a Chromium, Chrome or Edge; without one it says so
+and ends with status 0 (1 with ``--require``). ``SCMODS_BROWSER`` names a program with an unusual name.
 """
 
 from __future__ import annotations
@@ -117,8 +117,8 @@ def _call(browser: str, page: Path, query: str, *flags: str) -> subprocess.Compl
 def dump(browser: str, page: Path, query: str = "?open=all") -> tuple[str, list[str]]:
     """The page after its scripts have run, and the errors of its console.
 
-    With ``?open=all`` every figure is drawn at once; without, only those near the 1280 x 1600 window. (A window as
-    tall as the page would draw all of them too, at six times the cost: the browser paints it in software.)
+    With ``?open=all`` every figure is drawn at once; without, only those near the 1280 x 1600 window. (One as
+    tall as the page would draw all of them too, at six times the cost, since it is painted in software.)
     """
     done = _call(browser, page, query, "--window-size=1280,1600", "--dump-dom")
     errors = [m.strip() for m in CONSOLE.findall(done.stderr) if ERROR.search(m)]
