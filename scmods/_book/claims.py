@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-__all__ = ["ClaimError", "claim", "harvest", "save_result", "save_table"]
+__all__ = ["ClaimError", "claim", "drop_values", "harvest", "save_result", "save_table"]
 
 ROWS_SHOWN = 20
 
@@ -106,6 +106,26 @@ def harvest(notebook: str | Path | dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
+def drop_values(path: str | Path) -> bool:
+    """Remove the values of claims from the outputs of a source notebook, so that its diffs stay clean.
+
+    Bounds and names stay. Returns whether the file was changed. ``python -m scmods._book.claims FILE...``
+    calls this for each file.
+    """
+    text = Path(path).read_text(encoding="utf-8")
+    notebook = json.loads(text)
+    for cell in notebook["cells"]:
+        for output in cell.get("outputs", []):
+            output.get("metadata", {}).get("claim", {}).pop("value", None)
+    made = json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    if json.loads(text) == notebook:
+        return False
+    part = Path(f"{path}.{os.getpid()}.part")
+    part.write_text(made, encoding="utf-8", newline="\n")
+    os.replace(part, path)
+    return True
+
+
 def _run_folder() -> Path | None:
     folder = os.environ.get("SCMODS_RUN_DIR", "")
     return Path(folder) if folder else None
@@ -186,3 +206,8 @@ def save_result(adata: AnnData) -> None:
     part = folder / "result.h5ad.part"
     adata.write_h5ad(part)
     os.replace(part, folder / "result.h5ad")
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        drop_values(name)

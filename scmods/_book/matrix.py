@@ -158,39 +158,30 @@ def missing_data(names: Sequence[str], *, fetch: bool) -> str:
     Parameters
     ----------
     names
-        Data sets of the registry.
+        Data sets of the registry, or keys of its files.
     fetch
         Whether to download what is not at hand.
     """
+    if not names:
+        return ""
+    from scmods.datasets import _registry
+
     for name in names:
-        try:
-            from scmods import datasets
-        except ModuleNotFoundError as error:
-            if error.name != "scmods.datasets":
-                raise
-            return f"The data set {name!r} is not available: this installation has no data sets."
         rows = registry_rows([name])
         if not rows:
             return f"The data set {name!r} is not in the registry. `python -m scmods list` shows the names."
-        for row in rows if fetch else []:
+        for row in rows:
             try:
-                datasets.fetch(row["key"])
-            except datasets.DataUnavailableError as error:
+                if fetch:
+                    _registry.fetch(row["key"])
+            except _registry.DataUnavailableError as error:
                 return f"The data set {name!r} is not at hand. {error}"
-        if not fetch and not _at_hand(rows):
-            fix = "Set SCMODS_DATA to the folder that holds it, or build the book once with a network."
-            return f"The data set {name!r} is not at hand. {fix}"
+            if _registry.locate(_registry.entries()[row["key"]]) is None:
+                return (
+                    f"The data set {name!r} is not at hand: {row['key']} is missing. "
+                    "Set SCMODS_DATA to the folder that holds it, or build the book once with a network."
+                )
     return ""
-
-
-def _at_hand(rows: Sequence[dict[str, str]]) -> bool:
-    """Whether every file lies in the folder of the data, without reading or downloading it."""
-    folder = os.environ.get("SCMODS_DATA", "")
-    if folder:
-        return all((Path(folder) / row["key"]).is_file() for row in rows)
-    import pooch
-
-    return all((Path(pooch.os_cache("scmods")) / row["key"]).is_file() for row in rows)
 
 
 # ---- the call -----------------------------------------------------------------------------------------

@@ -23,10 +23,6 @@ def plain(text: str) -> str:
     The title of an exercise or admonition becomes a bold line, a reference becomes its text.
     """
     text = re.sub(r"^\([^()\s]+\)=\s*\n", "", text, flags=re.M)
-    text = re.sub(
-        r"^(?:`{3,}|:{3,})\{exercise(?:-start)?\} *(.*)$", lambda m: f"**Exercise. {m[1]}**", text, flags=re.M
-    )
-    text = re.sub(r"^(?:`{3,}|:{3,})\{admonition\} *(.*)$", r"**\1**\n", text, flags=re.M)
     text = _unfence(text)
     text = OPTION.sub("", text)
     text = re.sub(r"^\$\$ *\([^()\s]+\) *$", "$$", text, flags=re.M)
@@ -35,22 +31,35 @@ def plain(text: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", text).strip()
 
 
+def _heading(directive: str, words: str) -> list[str]:
+    """Bold line that stands for the title of a directive, or nothing."""
+    if directive.startswith("exercise") and directive != "exercise-end":
+        return [f"**Exercise. {words}**"]
+    return [f"**{words}**", ""] if directive == "admonition" and words else []
+
+
 def _unfence(text: str) -> str:
-    """Drop lines that open or close a directive; code fences with a language stay, and so do their ends."""
-    kept, inside_code = [], False
+    """Drop lines that open or close a directive; fences of code stay."""
+    kept: list[str] = []
+    fences: list[tuple[str, bool, str | None]] = []  # marks, whether it is code, line that closes it
     for line in text.splitlines():
-        fence = re.match(r"^\s*(`{3,}|:{3,})(.*)$", line)
-        if fence is None:
+        fence = re.match(r"^\s*(`{3,}|:{3,})\s*(?:\{([\w-]+)\})?\s*(.*)$", line)
+        if fence is None or (fences and fences[-1][1] and fence[1] != fences[-1][0]):
             kept.append(line)
-        elif inside_code:
-            kept.append(line)
-            inside_code = bool(fence[2].strip())
-        elif fence[1].startswith("`") and re.match(r"\s*\w", fence[2]):
-            kept.append(line)
-            inside_code = True
-        elif re.match(r"\{code-block\}", fence[2]):
-            kept.append(fence[1] + fence[2].replace("{code-block}", "").strip())
-            inside_code = True
+            continue
+        marks, directive, words = fence[1], fence[2], fence[3].strip()
+        if not directive and not words and fences:
+            end = fences.pop()[2]
+            kept += [] if end is None else [end]
+        elif directive == "math":
+            fences.append((marks, False, "$$"))
+            kept.append("$$")
+        elif directive and directive != "code-block":
+            fences.append((marks, False, None))
+            kept += _heading(directive, words)
+        else:
+            fences.append((marks, True, marks))
+            kept.append(marks + words)
     return "\n".join(kept)
 
 

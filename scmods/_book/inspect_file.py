@@ -1,0 +1,257 @@
+"""What an .h5ad file allows: which chapters can run on it, with which keys, and what mends a gap.
+
+The file is never loaded: names and shapes are read, and the first numbers of each matrix.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scmods._book.own_data import OwnDataError, chapters
+from scmods._book.params import parameters
+
+if TYPE_CHECKING:
+    import h5py
+    import pandas as pd
+
+__all__ = ["FileFacts", "check_file", "facts", "report"]
+
+ENTRIES = 100_000
+LABELS = (
+    "cell_type",
+    "celltype",
+    "cell_types",
+    "bulk_labels",
+    "annotation",
+    "cluster",
+    "clusters",
+    "leiden",
+    "louvain",
+)
+BATCHES = ("batch", "sample", "sample_id", "donor", "donor_id", "patient", "library", "replicate")
+NEEDS = {
+    "bmlp": ("expression", "labels"),
+    "hopfield": ("spliced", "unspliced", "labels"),
+    "smoother": ("expression", "spatial"),
+    "scyan": ("expression",),
+    "amici": ("expression", "labels", "spatial"),
+}
+ROLES = {
+    "cluster_key": "labels",
+    "label_key": "labels",
+    "labels_key": "labels",
+    "groupby": "labels",
+    "batch_key": "batch",
+    "spatial_key": "spatial",
+    "spliced_layer": "spliced",
+    "spliced_key": "spliced",
+    "unspliced_layer": "unspliced",
+    "unspliced_key": "unspliced",
+}
+MEND = {
+    "expression": "adata.X holds no usable numbers; adata.X = adata.layers['counts'].copy()",
+    "labels": "sc.pp.neighbors(adata); sc.tl.leiden(adata)  # or add known labels to adata.obs",
+    "spatial": "adata.obsm['spatial'] = adata.obs[['x', 'y']].to_numpy()  # your two columns",
+    "spliced": "they are counted from the reads, by velocyto or STARsolo; this file cannot give them",
+    "unspliced": "they are counted from the reads, by velocyto or STARsolo; this file cannot give them",
+    "unique": "adata.var_names_make_unique()",
+    "cells": "adata.obs_names_make_unique()",
+}
+
+
+@dataclass
+class FileFacts:
+    """What is in the file.
+
+    Attributes
+    ----------
+    cells, genes
+        Shape.
+    matrices
+        ``"X"`` and each layer -> "counts", "log", "normalised", "scaled", "NaN" or "empty".
+    labels
+        Columns of ``obs`` that could be labels -> number of classes.
+    spatial
+        Slots of ``obsm`` that could be positions.
+    doubled_genes, doubled_cells
+        Whether names occur twice.
+    ensembl
+        Whether most gene names are Ensembl identifiers.
+    missing_labels
+        Columns among `labels` with missing values.
+    """
+
+    cells: int
+    genes: int
+    matrices: dict[str, str]
+    labels: dict[str, int]
+    spatial: list[str]
+    doubled_genes: bool = False
+    doubled_cells: bool = False
+    ensembl: bool = False
+    missing_labels: list[str] = field(default_factory=list)
+
+    def guess(self, role: str) -> str:
+        """Best guess for a role, or an empty string."""
+        if role == "labels":
+            return _first(LABELS, self.labels) or next(iter(self.labels), "")
+        if role == "batch":
+            return _first(BATCHES, self.labels)
+        if role == "spatial":
+            return next(iter(self.spatial), "")
+        if role in ("spliced", "unspliced"):
+            return _first((role, "Ms" if role == "spliced" else "Mu"), self.matrices)
+        good = [name for name, kind in self.matrices.items() if kind not in ("NaN", "empty")]
+        return next(iter(good), "")
+
+
+def _first(wanted: tuple[str, ...], have: Any) -> str:
+    by_lower = {str(name).lower(): str(name) for name in have}
+    return next((by_lower[w.lower()] for w in wanted if w.lower() in by_lower), "")
+
+
+def _values(item: h5py.Dataset | h5py.Group) -> np.ndarray:
+    """The first numbers of a dense or sparse matrix."""
+    if hasattr(item, "keys"):
+        return np.asarray(item["data"][:ENTRIES], dtype=float)
+    rows = max(1, ENTRIES // max(1, item.shape[1] if item.ndim > 1 else 1))
+    return np.asarray(item[:rows], dtype=float).ravel()
+
+
+def kind_of(values: np.ndarray) -> str:
+    """What numbers look like: "counts", "log", "normalised", "scaled", "NaN" or "empty"."""
+    if not values.size or not np.any(values):
+        return "empty"
+    if not np.isfinite(values).all():
+        return "NaN"
+    if (values < 0).any():
+        return "scaled"
+    if np.array_equal(values, np.round(values)):
+        return "counts"
+    return "log" if values.max() < 20 else "normalised"
+
+
+def _label_columns(obs: pd.DataFrame) -> dict[str, int]:
+    """Columns of text, categories, truth values or few whole numbers, with 2 to 200 classes."""
+    found = {}
+    for name in obs.columns:
+        column = obs[name]
+        classes = int(column.nunique())
+        text = column.dtype.name == "category" or column.dtype.kind in "OUSb"
+        if 2 <= classes <= min(200, len(obs) // 2) and (
+            text or (column.dtype.kind in "iu" and classes <= 50)
+        ):
+            found[str(name)] = classes
+    return found
+
+
+def facts(path: Path) -> FileFacts:
+    """Read what :class:`FileFacts` holds from an .h5ad file.
+
+    Parameters
+    ----------
+    path
+        The file; only ``obs``, ``var``, shapes and the first 100,000 numbers of each matrix are read.
+
+    Raises
+    ------
+    OwnDataError
+        If the file does not exist or is not an AnnData file.
+    """
+    import h5py
+    from anndata.io import read_elem
+
+    if not path.is_file():
+        msg = f"The file {path} does not exist in {Path.cwd()}."
+        raise OwnDataError(msg)
+    if not h5py.is_hdf5(path):
+        msg = f"{path} is not an .h5ad file. "
+        msg += "Read it with the scanpy reader of its format, then adata.write_h5ad('my.h5ad')."
+        raise OwnDataError(msg)
+    with h5py.File(path) as file:
+        if "obs" not in file or "var" not in file:
+            msg = f"{path} holds no AnnData: `obs` or `var` is missing. "
+            msg += "Write it with adata.write_h5ad('my.h5ad')."
+            raise OwnDataError(msg)
+        obs, var = read_elem(file["obs"]), read_elem(file["var"])
+        matrices = {"X": kind_of(_values(file["X"]))} if "X" in file else {"X": "empty"}
+        matrices |= {name: kind_of(_values(item)) for name, item in file.get("layers", {}).items()}
+        shapes = {name: getattr(item, "shape", ()) for name, item in file.get("obsm", {}).items()}
+    labels = _label_columns(obs)
+    names = var.index.astype(str)
+    flat = [n for n, s in shapes.items() if len(s) == 2 and s[1] in (2, 3)]
+    return FileFacts(
+        cells=len(obs),
+        genes=len(var),
+        matrices=matrices,
+        labels=labels,
+        spatial=[n for n in flat if any(w in n.lower() for w in ("spatial", "coord", "xy", "position"))],
+        doubled_genes=not names.is_unique,
+        doubled_cells=not obs.index.is_unique,
+        ensembl=bool(len(names)) and float(np.mean(names.str.match(r"ENS[A-Z]*G\d{6,}"))) > 0.5,
+        missing_labels=[n for n in labels if obs[n].isna().any()],
+    )
+
+
+def _command(chapter: str, notebook: Path, path: Path, found: FileFacts) -> str:
+    """The call with the guessed keys of those parameters that the chapter has."""
+    known = parameters(notebook)
+    parts = [f"python -m scmods run {chapter}", f"-p dataset={path}"]
+    for name, parameter in known.items():
+        value = found.guess(ROLES[name]) if name in ROLES else ""
+        if value and value != parameter.default:
+            parts.append(f"-p {name}={value}")
+    return " ".join(parts)
+
+
+def _gaps(chapter: str, found: FileFacts) -> list[str]:
+    roles = [role for role in NEEDS.get(chapter, ("expression",)) if not found.guess(role)]
+    gaps = [f"no {role}: {MEND[role]}" for role in roles]
+    if found.doubled_genes:
+        gaps.append(f"gene names occur twice: {MEND['unique']}")
+    if found.doubled_cells:
+        gaps.append(f"cell names occur twice: {MEND['cells']}")
+    label = found.guess("labels")
+    if "labels" in NEEDS.get(chapter, ()) and label in found.missing_labels:
+        gaps.append(f"missing labels: adata = adata[adata.obs[{label!r}].notna()].copy()")
+    return gaps
+
+
+def report(path: Path, found: FileFacts, notebooks: dict[str, Path]) -> tuple[list[str], bool]:
+    """Lines of the report, and whether at least one chapter can run."""
+    kinds = ", ".join(f"{name}: {kind}" for name, kind in found.matrices.items())
+    lines = [f"{path}: {found.cells} cells x {found.genes} genes", f"numbers: {kinds}"]
+    for role in ("labels", "batch", "spatial", "spliced", "unspliced"):
+        value = found.guess(role)
+        others = [n for n in found.labels if n != value][:6] if role == "labels" else []
+        more = f" ({found.labels[value]} classes)" if value in found.labels else ""
+        lines.append(
+            f"{role}: {value or 'none found'}{more}" + (f"; also {', '.join(others)}" if others else "")
+        )
+    if found.ensembl:
+        fix = "adata.var_names = adata.var['symbol'].astype(str)"
+        lines.append(f"gene names are Ensembl identifiers, but gene sets need symbols: {fix}")
+    usable = False
+    for chapter, notebook in notebooks.items():
+        gaps = _gaps(chapter, found)
+        usable = usable or not gaps
+        lines.append(f"{chapter}: {'can run' if not gaps else 'cannot run yet'}")
+        lines += [f"    mend: {gap}" for gap in gaps]
+        lines.append(f"    {_command(chapter, notebook, path, found)}")
+    return lines, usable
+
+
+def check_file(path: Path) -> int:
+    """Print what the file allows; 0 when a chapter can run, 1 when none can, 2 when it cannot be read."""
+    try:
+        lines, usable = report(path, facts(path), chapters())
+    except OwnDataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print("\n".join(lines))
+    return 0 if usable else 1
