@@ -12,6 +12,8 @@ from scmods.graph._signs import fix_signs
 
 __all__ = ["Pca", "pca"]
 
+GRAM_BYTES = 4e9  # above this, warn
+
 
 class Pca(NamedTuple):
     """Result of :func:`pca`; unpacks to ``scores, loadings, variance``."""
@@ -140,7 +142,7 @@ def pca(
     if moments is None:
         moments = _arrays.moments(x, rows)
     small = min(n, g)
-    if small**2 * 8 > 4e9:
+    if small**2 * 8 > GRAM_BYTES:
         _checks.warn(
             f"The Gram matrix of {small} x {small} values takes {small**2 * 8e-9:.1f} GB. "
             "Keep highly variable genes: `scanpy.pp.highly_variable_genes(adata)`.",
