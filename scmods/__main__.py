@@ -70,7 +70,10 @@ def _list() -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 when all is well, 1 when a run or a check failed, 2 when the call was wrong."""
+    from scmods._book.notebook_file import printable
+
     args = _parser().parse_args(argv)
+    printable()
     try:
         if args.command == "run":
             return _run(args)

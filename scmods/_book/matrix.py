@@ -195,7 +195,7 @@ def _plan(matrix: Matrix, chosen: Sequence[Run], args: argparse.Namespace) -> li
         if run.state == "done" and not (args.force and run in chosen):
             continue
         wanted = run in chosen and not args.docs
-        reason = missing_data(run.data, fetch=wanted and not offline)
+        reason = _without_home(missing_data(run.data, fetch=wanted and not offline))
         if reason and wanted and args.require_data:
             run.state, run.reason, run.record = "failed", reason, _refused(reason)
         elif reason:
@@ -204,6 +204,14 @@ def _plan(matrix: Matrix, chosen: Sequence[Run], args: argparse.Namespace) -> li
         elif wanted:
             todo.append(run)
     return sorted(todo, key=lambda r: -r.weight)
+
+
+def _without_home(text: str) -> str:
+    """The text without the folders of this machine: it goes onto a page."""
+    data = os.environ.get("SCMODS_DATA", "")
+    for folder, name in ((data and str(Path(data).resolve()), "SCMODS_DATA"), (str(Path.home()), "~")):
+        text = text.replace(folder, name) if len(folder) > 1 else text
+    return text
 
 
 def _refused(reason: str) -> dict[str, Any]:
@@ -318,6 +326,7 @@ def _run(args: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the matrix; 0 when no chosen run failed, 1 otherwise, 130 after Ctrl-C."""
     args = _arguments(argv)
+    notebook_file.printable()
     try:
         return _run(args)
     except (ParameterError, RunListError, notebook_file.NotebookError) as error:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
-__all__ = ["NotebookError", "code", "read", "tags", "title", "write_if_changed", "write_text"]
+__all__ = ["NotebookError", "code", "printable", "read", "tags", "title", "write_if_changed", "write_text"]
 
 
 class NotebookError(ValueError):
@@ -61,6 +62,13 @@ def title(notebook: dict[str, Any]) -> str:
                 if line.startswith("# "):
                     return line[2:].strip()
     return ""
+
+
+def printable() -> None:
+    """Let a terminal that lacks a letter show a question mark instead of ending the program."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
 
 
 def write_text(path: Path, text: str) -> None:

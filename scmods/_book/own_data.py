@@ -78,6 +78,18 @@ def _absolute(values: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
+def _known_data(name: str) -> None:
+    """Refuse a data set that is neither a file nor a name that the loaders know."""
+    from scmods import datasets
+
+    if not Path(name).is_file() and name not in datasets.names():
+        close = difflib.get_close_matches(name, datasets.names(), 1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        msg = f"Parameter `dataset`: {name!r} is neither a file nor a data set.{hint} "
+        msg += f"There are: {', '.join(datasets.names())}, and any path to an .h5ad file."
+        raise OwnDataError(msg)
+
+
 def _new_folder(out: Path, chapter: str, dataset: str) -> tuple[Path, Path]:
     """An unused folder for the run, and the working name it has until the run ends."""
     stem = "".join(c if c.isalnum() or c in "-_" else "_" for c in Path(dataset).stem) or "data"
@@ -221,6 +233,8 @@ def run_chapter(
     notebook = find_chapter(chapter, root)
     known = parameters(notebook)
     given = _absolute(resolve(notebook, given))
+    if notebook.parent == root / "notebooks" and "dataset" in given:
+        _known_data(str(given["dataset"]))
     values = {name: given.get(name, p.default) for name, p in known.items()}
     final, running = _new_folder(out.expanduser().resolve(), notebook.stem, str(values.get("dataset", "")))
     line = " ".join(["python -m scmods", *sys.argv[1:]])

@@ -80,9 +80,8 @@ def _measured(run: Run) -> str:
     if run.state != "done":
         reason = run.reason or "It has not been run on this machine."
         return f"**No results on this page.** {reason}"
-    claims = len(record["claims"])
     text = f"This run took {record['seconds']:.0f} s ({record['cpu_seconds']:.0f} s of processor time) "
-    text += f"and at most {record['peak_mb']} MB of memory; {claims} claims checked. "
+    text += f"and at most {record['peak_mb']} MB of memory. Claims checked: {len(record['claims'])}. "
     return text + f"Executed {record['date']}, version {record['commit']}."
 
 

@@ -20,25 +20,26 @@ def _values(run: Run) -> str:
     return ", ".join(f"`{k}={_cell(shown(v))}`" for k, v in run.parameters.items()) or "defaults"
 
 
-def _link(run: Run) -> str:
-    return f"{{doc}}`{_cell(run.title)} <runs/{run.id}>`"
+def _link(run: Run, text: str = "") -> str:
+    """Link to the page, by its short name unless a text is given: tables must stay narrow."""
+    return f"{{doc}}`{_cell(text or run.id)} <runs/{run.id}>`"
 
 
 def _run_rows(runs: Sequence[Run]) -> list[str]:
     lines = [
-        "| page | data | parameters | seconds | CPU s | peak MB | claims held | executed | version |",
-        "|---|---|---|---:|---:|---:|---:|---|---|",
+        "| page | data | parameters | seconds | CPU s | peak MB | claims | executed |",
+        "|---|---|---|---:|---:|---:|---:|---|",
     ]
     for run in runs:
         data = ", ".join(f"`{name}`" for name in run.data) or "embedded"
         head = f"| {_link(run)} | {data} | {_values(run)} |"
         r = run.record
         if run.state == "done":
-            held = f"{len(r['claims'])} of {len(r['claims'])}"
+            held = f"{len(r['claims'])} held"
             head += f" {r['seconds']:.1f} | {r['cpu_seconds']:.1f} | {r['peak_mb']} | {held} |"
-            lines.append(f"{head} {r['date']} | `{r['commit']}` |")
+            lines.append(f"{head} {r['date']}, {r['commit']} |")
         else:
-            lines.append(f"{head} | | | | {run.state} | |")
+            lines.append(f"{head} | | | | {run.state} |")
     return lines
 
 
@@ -62,7 +63,7 @@ def _missing(runs: Sequence[Run]) -> list[str]:
     for run in runs:
         if run.state != "done":
             reason = run.reason or "It has not been run yet. Run `python tasks.py book`."
-            lines.append(f"- {_link(run)}, {run.state}: {' '.join(reason.split())}")
+            lines.append(f"- {_link(run, run.title)}, {run.state}: {' '.join(reason.split())}")
     return lines or ["None: every run of the matrix has its page."]
 
 

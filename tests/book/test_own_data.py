@@ -130,6 +130,7 @@ def test_a_broken_report_leaves_a_failed_folder(in_folder: Path, monkeypatch) ->
         raise OSError("no space left")
 
     write_notebook(in_folder, "tiny", "x = 1")
+    monkeypatch.setattr(own_data.execute, "run", lambda *_, **__: {"ok": True, "error": None})
     monkeypatch.setattr(own_data, "_report", broken)
     with pytest.raises(OSError, match="no space left"):
         run_chapter("tiny", {}, out=Path("r"), root=in_folder)
@@ -152,6 +153,12 @@ def test_a_broken_report_leaves_a_failed_folder(in_folder: Path, monkeypatch) ->
             {"dataset": "b.h5ad"},
             OwnDataError,
             "b.h5ad does not exist.*Files of this kind there: a.h5ad",
+        ),
+        (
+            "tiny",
+            {"dataset": "pbmc86k"},
+            OwnDataError,
+            "neither a file nor a data set. Did you mean 'pbmc68k'",
         ),
         ("tiny", {"dataset": "x/b.h5ad"}, OwnDataError, "There is no .h5ad file there"),
     ],

@@ -92,7 +92,7 @@ def test_run_pages_have_their_own_title_label_and_box(built: Path) -> None:
     assert first[0]["source"].startswith("(tiny)=\n# Tiny chapter\n")
     assert five[0]["source"].startswith("(tiny-first-five)=\n# Tiny chapter: five\n")
     assert "python -m scmods run first -p k=5 -o results" in five[1]["source"]
-    assert "claims checked" in five[1]["source"]
+    assert "Claims checked: 1." in five[1]["source"]
     assert "injected-parameters" in five[3]["metadata"]["tags"]
     assert "k = 5" in five[3]["source"]
 
@@ -100,7 +100,7 @@ def test_run_pages_have_their_own_title_label_and_box(built: Path) -> None:
 def test_status_lists_every_run_with_its_claims_and_versions(built: Path) -> None:
     status = (built / "book" / "status.md").read_text(encoding="utf-8")
     assert "3 of 3 runs have results; 2 claims held" in status
-    assert "{doc}`Tiny chapter: five <runs/first-five>` | k | 5 | [1, ...]" in status
+    assert "{doc}`first-five <runs/first-five>` | k | 5 | [1, ...]" in status
     assert "| anndata | 0" in status
 
 
@@ -321,3 +321,22 @@ def test_killed_starter_keeps_finished_runs_and_leaves_no_orphan(
     assert call(tmp_path) == 0
     assert "executing 1 of 2 runs: endless" in capsys.readouterr().out
     assert not list((tmp_path / ".cache" / "runs").glob("*.part"))
+
+
+def test_left_out_pages_name_no_folder_of_this_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SCMODS_DATA", str(tmp_path / "data"))
+    text = f"save it as {tmp_path / 'data'}/x.rda or in {Path.home() / 'y'}"
+    assert matrix._without_home(text) == f"save it as SCMODS_DATA/x.rda or in {Path('~') / 'y'}"
+
+
+def test_real_data_are_found_by_their_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from scmods.datasets import _registry
+
+    monkeypatch.setenv("SCMODS_DATA", str(tmp_path))
+    monkeypatch.setattr(_registry, "_default_folder", lambda: tmp_path)
+    assert "hallmark_v7.0.gmt is missing" in matrix.missing_data(["hallmark"], fetch=False)
+    (tmp_path / "hallmark_v7.0.gmt").write_text("corrupt")
+    assert matrix.missing_data(["hallmark"], fetch=False) == ""
+    assert "is not the file it should be" in matrix.missing_data(["hallmark"], fetch=True)
