@@ -50,6 +50,7 @@ class Matrix:
         self.progress: dict[str, dict[str, Any]] = {}
         self.lock = threading.Lock()
         self.version = ""
+        self.stopping = False
 
     def select(self, names: Sequence[str]) -> list[Run]:
         """Runs whose id or chapter is named; all when nothing is named."""
@@ -93,7 +94,8 @@ class Matrix:
             threads=threads,
         )
         result = execute.run(job, progress=lambda event: self.progress.__setitem__(run.id, event))
-        self.keep(run, result)
+        if not self.stopping:
+            self.keep(run, result)
 
     def keep(self, run: Run, result: dict[str, Any]) -> None:
         """Write the record of a finished run, whole, under its key."""
@@ -251,6 +253,7 @@ def _execute_all(matrix: Matrix, todo: Sequence[Run], jobs: int) -> None:
         except BaseException:
             for future in open_runs:
                 future.cancel()
+            matrix.stopping = True
             execute.stop_all()
             raise
 

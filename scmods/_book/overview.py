@@ -21,7 +21,7 @@ def _chapter(name: str, path: Path) -> list[str]:
 
 
 def _size(size: float) -> str:
-    return f"{size / 1e6:.2f} MB" if size else "no file"
+    return f"{size / 1e6:.2f} MB" if size else "embedded"
 
 
 def _data_sets() -> list[str]:

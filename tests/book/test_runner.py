@@ -323,6 +323,26 @@ def test_killed_starter_keeps_finished_runs_and_leaves_no_orphan(
     assert not list((tmp_path / ".cache" / "runs").glob("*.part"))
 
 
+@pytest.mark.skipif(os.name == "nt", reason="sends a POSIX signal")
+def test_ctrl_c_ends_the_matrix_without_a_failed_run(tmp_path: Path) -> None:
+    sources = {"endless": notebook("import time", "time.sleep(300)")}
+    project(tmp_path, sources, {"id": "endless", "notebook": "endless"})
+    call_args = [sys.executable, "-m", "scmods._book.matrix", "--root", str(tmp_path)]
+    with subprocess.Popen(call_args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as starter:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not list((tmp_path / ".cache" / "runs").glob("*.part")):
+            time.sleep(0.2)
+        os.kill(starter.pid, signal.SIGINT)
+        _, err = starter.communicate(timeout=30)
+    assert starter.returncode == 130
+    assert "finished runs are kept" in err
+    assert "Traceback" not in err
+    assert not list((tmp_path / ".cache" / "runs").glob("*.json"))
+    assert (
+        "<runs/endless>`, not run: It has not been run yet" in (tmp_path / "book" / "status.md").read_text()
+    )
+
+
 def test_left_out_pages_name_no_folder_of_this_machine(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
