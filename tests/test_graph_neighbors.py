@@ -152,6 +152,7 @@ def test_joining_k_is_the_smallest(mode):
         index, _ = graph.knn(x, n_neighbors, metric="euclidean")
         assert (graph.components(graph.adjacency(index, mode=mode))[0] == 1) is connected
     assert graph.joining_k(x, metric="euclidean", mode=mode, most=k - 1) is None
+    assert graph.joining_k(x, metric="euclidean", mode=mode, max_cells=41) is None
 
 
 X = np.random.default_rng(0).standard_normal((12, 3))

@@ -201,7 +201,9 @@ def components(adjacency: sparse.sparray) -> tuple[int, np.ndarray]:
     return int(count), rank[raw]
 
 
-def joining_k(x: np.ndarray, *, metric: str = "cosine", mode: str = "union", most: int = 200) -> int | None:
+def joining_k(
+    x: np.ndarray, *, metric: str = "cosine", mode: str = "union", most: int = 200, max_cells: int = 20_000
+) -> int | None:
     """Smallest number of neighbours whose graph is connected, for the text of an error.
 
     Parameters
@@ -212,10 +214,13 @@ def joining_k(x: np.ndarray, *, metric: str = "cosine", mode: str = "union", mos
         ``"union"`` or ``"mutual"``.
     most
         Largest number of neighbours tried.
+    max_cells
+        Above this number of cells nothing is searched, so that an error text costs seconds at most.
 
     Returns
     -------
-    The number, or ``None`` when even `most` neighbours leave the graph disconnected.
+    The number, or ``None`` when even `most` neighbours leave the graph disconnected or there are too many
+    cells.
 
     Notes
     -----
@@ -223,6 +228,8 @@ def joining_k(x: np.ndarray, *, metric: str = "cosine", mode: str = "union", mos
     """
     _checks.one_of("mode", mode, ("union", "mutual"))
     high = min(_checks.integer("most", most), len(x) - 1)
+    if len(x) > max_cells:
+        return None
     indices, _ = knn(x, high, metric=metric)
 
     def connected(k: int) -> bool:
