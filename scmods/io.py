@@ -14,7 +14,6 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -153,6 +152,15 @@ def _existing(path: str | os.PathLike[str], pattern: str) -> Path:
     return path
 
 
+def _check_header(path: Path, header: Mapping[str, Any], writer: str) -> None:
+    if header.get("format") != FORMAT:
+        _checks.fail(f"'{path}' was not written by `{writer}`: its header has {_checks.listing(header)}.")
+    if int(header["version"]) > VERSION:
+        _checks.fail(
+            f"'{path}' has version {header['version']}, this package reads up to {VERSION}. Update it."
+        )
+
+
 def _refuse_pickles(path: Path) -> None:
     with path.open("rb") as file:
         start = file.read(4)
@@ -207,12 +215,7 @@ def load_state(
     except SafetensorError as error:
         message = f"'{path}' is damaged or no .safetensors file: {error}. Write it again with `save_state`."
         raise ValueError(message) from error
-    if header.get("format") != FORMAT:
-        _checks.fail(f"'{path}' was not written by `save_state`: its header has {_checks.listing(header)}.")
-    if int(header["version"]) > VERSION:
-        _checks.fail(
-            f"'{path}' has version {header['version']}, this package reads up to {VERSION}. Update it."
-        )
+    _check_header(path, header, "save_state")
     if _digest(arrays, header["meta"]) != header["sha256"]:
         _checks.fail(f"'{path}' is damaged: its checksum differs from the one in its header. Copy it again.")
     if tensors:
@@ -264,12 +267,10 @@ class H5Writer:
         self.file.attrs.update(header)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: Any) -> None:
         self._opened().close()
         self.file = None
-        self._replacing.__exit__(kind, error, trace)
+        self._replacing.__exit__(*error)
 
     def _opened(self) -> h5py.File:
         if self.file is None:
@@ -284,27 +285,17 @@ class H5Writer:
         name
             Name of the array, without ``/``.
         block
-            Rows; the further axes and the type must be those of the first block.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If the block does not continue the array.
+            Rows; a block whose further axes or type differ from the first one is refused.
         """
         file, block = self._opened(), _array(name, block)
         _dataset_name(name)
         if block.ndim == 0:
             _checks.fail(f"A block of {name!r} is a single number, but must have rows.")
         if name not in file:
-            row = max(1, int(np.prod(block.shape[1:]))) * block.itemsize
-            rows = max(1, min(4096, 2**20 // row))
             # about a megabyte per chunk; HDF5 takes no chunk of 4 GiB
-            file.create_dataset(
-                name,
-                data=block,
-                maxshape=(None, *block.shape[1:]),
-                chunks=(rows, *(max(1, n) for n in block.shape[1:])),
-            )
+            rows = max(1, min(4096, 2**20 // max(1, block[:1].nbytes)))
+            chunks = (rows, *(max(1, n) for n in block.shape[1:]))
+            file.create_dataset(name, data=block, maxshape=(None, *block.shape[1:]), chunks=chunks)
             return
         have = file[name]
         if have.shape[1:] != block.shape[1:] or have.dtype != block.dtype:
@@ -317,14 +308,29 @@ class H5Writer:
         have[start:] = block
 
     def create(self, name: str, shape: tuple[int, ...], dtype: Any = np.float32) -> h5py.Dataset:
-        """An array of known shape, to be filled in any order: ``out.create("x", (n, g))[rows] = block``."""
+        """Make an array of known shape, to be filled in any order: ``out.create("x", (n, g))[rows] = block``.
+
+        Parameters
+        ----------
+        name
+            Name of the array, without ``/``.
+        shape
+            Sizes of all axes.
+        dtype
+            Type of the values.
+        """
         _dataset_name(name)
         kind = np.dtype(dtype)
         return self._opened().create_dataset(name, shape, kind, chunks=True if np.prod(shape) > 0 else None)
 
 
 class H5Reader:
-    """An open file of `H5Writer`; arrays are read by slices.
+    """An open file of `H5Writer`, as `open_h5` gives it; arrays are read by slices: ``file["x"][:100]``.
+
+    Parameters
+    ----------
+    file
+        The open HDF5 file.
 
     Attributes
     ----------
@@ -349,10 +355,17 @@ class H5Reader:
         return self._file[name]
 
     def blocks(self, name: str, size: int | None = None) -> Iterator[tuple[slice, np.ndarray]]:
-        """Yield ``(slice of the rows, block)``, at most `size` rows or 64 MiB at a time."""
+        """Yield ``(slice of the rows, block)`` of an array.
+
+        Parameters
+        ----------
+        name
+            One of `names`.
+        size
+            Rows per block; None takes as many as fit in 64 MiB.
+        """
         data = self[name]
-        row = max(1, int(np.prod(data.shape[1:]))) * data.dtype.itemsize
-        size = size or max(1, _BLOCK_BYTES // row)
+        size = size or max(1, _BLOCK_BYTES // max(1, data[:1].nbytes))
         for start in range(0, data.shape[0], size):
             part = slice(start, min(start + size, data.shape[0]))
             yield part, data[part]
@@ -388,8 +401,5 @@ def open_h5(path: str | os.PathLike[str]) -> Iterator[H5Reader]:
         message = f"'{path}' is damaged or no HDF5 file: {error}. Write it again with `H5Writer`."
         raise ValueError(message) from error
     with file:
-        if file.attrs.get("format") != FORMAT:
-            _checks.fail(f"'{path}' was not written by `H5Writer`. It has {_checks.listing(file)}.")
-        if int(file.attrs["version"]) > VERSION:
-            _checks.fail(f"'{path}' has version {file.attrs['version']}, this package reads up to {VERSION}.")
+        _check_header(path, dict(file.attrs), "H5Writer")
         yield H5Reader(file)

@@ -236,7 +236,13 @@ def _share(y: np.ndarray, left: np.ndarray, total: np.ndarray) -> Any:
 
 
 def jaccard(a: Collection[Hashable], b: Collection[Hashable]) -> float:
-    """Size of the intersection over size of the union of two sets; 1 for two empty ones."""
+    """Size of the intersection over size of the union of two sets; 1 for two empty ones.
+
+    Parameters
+    ----------
+    a, b
+        Names; order and repetition do not count. A text is refused, because it would be a set of letters.
+    """
     for what, one in (("a", a), ("b", b)):
         if isinstance(one, str):
             _checks.fail(f"`{what}` is the text {one!r}, but must be a list of names.", kind=TypeError)

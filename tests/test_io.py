@@ -223,7 +223,10 @@ def test_open_h5_refuses(tmp_path, monkeypatch):
         pass
     with h5py.File(path, "w") as file:
         file["a"] = 1
-    with pytest.raises(ValueError, match=r"was not written by `H5Writer`. It has \['a'\]"), io.open_h5(path):
+    with (
+        pytest.raises(ValueError, match=r"was not written by `H5Writer`: its header has \[\]"),
+        io.open_h5(path),
+    ):
         pass
     monkeypatch.setattr(io, "VERSION", 2)
     with io.H5Writer(path) as out:

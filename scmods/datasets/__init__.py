@@ -139,6 +139,18 @@ def _options(name: str, allowed: tuple[str, ...], given: dict[str, Any]) -> None
 def available(name: str | os.PathLike[str]) -> bool:
     """Whether `load` can do without the network: the files are at hand, or none is needed. Downloads nothing.
 
+    Parameters
+    ----------
+    name
+        A name of `names`, or a path.
+
+    Raises
+    ------
+    MissingKeyError
+        If the name is unknown.
+
+    Notes
+    -----
     Files are not opened: a damaged one counts as at hand, and `load` says what is wrong with it.
     """
     if str(name) not in names() and _files.looks_like_a_path(name):

@@ -36,8 +36,10 @@ class Entry:
 class DataUnavailableError(RuntimeError):
     """A file of a data set cannot be had; the text says why, and how to get it by hand.
 
-    Attributes
+    Parameters
     ----------
+    text
+        The message.
     key, url
         Name and address of the file.
     path
