@@ -74,11 +74,10 @@ def _plain(value: Any, where: str) -> None:
 def _array(name: Any, value: Any) -> np.ndarray:
     if not isinstance(name, str) or not name or name == "__metadata__":
         _checks.fail(f"`arrays` has the name {name!r}, but names must be text and not empty.", kind=TypeError)
+    if str(getattr(value, "dtype", "")) == "torch.bfloat16":
+        _checks.fail(f"`arrays[{name!r}]` is bfloat16. Save `.float()` instead.", kind=TypeError)
     if hasattr(value, "detach"):
-        value = value.detach().cpu()
-        if str(value.dtype) == "torch.bfloat16":
-            _checks.fail(f"`arrays[{name!r}]` is bfloat16. Save `.float()` instead.", kind=TypeError)
-        value = value.numpy()
+        value = value.detach().cpu().numpy()
     array = np.asarray(value)
     if array.dtype.kind not in "biuf":
         _checks.fail(
@@ -100,7 +99,7 @@ def _digest(arrays: Mapping[str, np.ndarray], meta: str) -> str:
 
 
 def save_state(path: str | os.PathLike[str], arrays: Mapping[str, Any], meta: Mapping[str, Any]) -> Path:
-    """Write named arrays and plain values to one ``.safetensors`` file.
+    """Write named arrays and plain values to one ``.safetensors`` file, in which nothing can run code.
 
     Parameters
     ----------
@@ -109,7 +108,7 @@ def save_state(path: str | os.PathLike[str], arrays: Mapping[str, Any], meta: Ma
     arrays
         Tensors (any device) or numpy arrays: bool, integer or real; any text as name, ``"CD4/CD8"`` too.
     meta
-        Settings and labels: text, finite numbers, bool, None, lists and dicts of these.
+        Settings and labels: text, finite numbers, bool, None, lists and dicts of these; JSON in the header.
 
     Returns
     -------
@@ -121,11 +120,6 @@ def save_state(path: str | os.PathLike[str], arrays: Mapping[str, Any], meta: Ma
         If something cannot be stored without change; the text names the entry.
     FileNotFoundError
         If the folder does not exist.
-
-    Notes
-    -----
-    The values of `meta` are JSON inside the header, with a version and a checksum over everything. Nothing in
-    the file can run code.
     """
     from safetensors.numpy import save_file
 
@@ -157,7 +151,7 @@ def _check_header(path: Path, header: Mapping[str, Any], writer: str) -> None:
         _checks.fail(f"'{path}' was not written by `{writer}`: its header has {_checks.listing(header)}.")
     if int(header["version"]) > VERSION:
         _checks.fail(
-            f"'{path}' has version {header['version']}, this package reads up to {VERSION}. Update it."
+            f"'{path}' has version {header['version']}, this package reads up to {VERSION}.", "Update it."
         )
 
 

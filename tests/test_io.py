@@ -224,7 +224,7 @@ def test_open_h5_refuses(tmp_path, monkeypatch):
     with h5py.File(path, "w") as file:
         file["a"] = 1
     with (
-        pytest.raises(ValueError, match=r"was not written by `H5Writer`: its header has \[\]"),
+        pytest.raises(ValueError, match=r"not written by `H5Writer`: its header has \[\]"),
         io.open_h5(path),
     ):
         pass
