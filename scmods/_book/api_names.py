@@ -18,9 +18,12 @@ ALIASES = {
     "Array": "numpy.ndarray",
     "ArrayLike": "numpy.typing.ArrayLike",
     "Callable": "collections.abc.Callable",
+    "Collection": "collections.abc.Collection",
     "DataFrame": "pandas.DataFrame",
+    "Dataset": "torch.utils.data.Dataset",
     "Figure": "plotly.graph_objects.Figure",
     "Generator": "torch.Generator",
+    "Hashable": "collections.abc.Hashable",
     "Iterable": "collections.abc.Iterable",
     "Iterator": "collections.abc.Iterator",
     "Mapping": "collections.abc.Mapping",
@@ -126,12 +129,10 @@ def _resolve(app: Sphinx, env: Any, node: Any, contnode: Any) -> Any:
     if own is not None:
         domain = env.get_domain("py")
         return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", own, node, contnode)
-    name = full_name(target)
-    if name is None:
-        return None
-    if name.startswith("scmods."):  # a private helper of ours: named in a signature, not documented
-        return contnode
-    return _elsewhere(app, env, node, contnode, name)
+    found = _elsewhere(app, env, node, contnode, full_name(target) or target)
+    # A type that a signature names is right by the code itself; without a page to link to it is plain text.
+    # A name that prose refers to by a role has to exist.
+    return contnode if found is None and node.get("refspecific") else found
 
 
 def _elsewhere(app: Sphinx, env: Any, node: Any, contnode: Any, name: str) -> Any:
@@ -165,6 +166,9 @@ def prose_returns(text: str) -> str:
 
 
 def _process_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    # "slot: what it holds" under a property would be read as "type: text"; an empty type stops that
+    if what in ("attribute", "data", "property") and lines and ":" in lines[0]:
+        lines[0] = f": {lines[0]}"
     lines[:] = prose_returns("\n".join(lines) + "\n").splitlines()
 
 

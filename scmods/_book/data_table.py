@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,9 +19,11 @@ __all__ = ["DataTable", "connect", "readable_bytes", "registry_file"]
 SET_COLUMNS = {
     "name": "data set",
     "content": "what it holds",
+    "kind": "kind",
     "used by": "used by",
     "bytes": "size",
     "licence": "licence",
+    "citation": "cite",
 }
 FILE_COLUMNS = {"key": "file", "bytes": "size", "licence": "licence", "sha256": "SHA-256 (first 12)"}
 
@@ -72,8 +75,21 @@ def _text(column: str, row: dict[str, Any]) -> nodes.paragraph:
         return nodes.paragraph("", "", nodes.reference("", str(value), refuri=row["url"], internal=False))
     if column in ("name", "key"):
         return nodes.paragraph("", "", nodes.literal(text=str(value)))
+    if column == "citation":
+        return _with_dois(str(value))
     items = value if isinstance(value, list | tuple | set) else [value]
     return nodes.paragraph(text=", ".join(str(v) for v in items))
+
+
+def _with_dois(text: str) -> nodes.paragraph:
+    """The text with every ``doi:10...`` as a link."""
+    cell = nodes.paragraph()
+    for part in re.split(r"(doi:10\.[^\s,;]+)", text):
+        if part.startswith("doi:"):
+            cell += nodes.reference("", part, refuri="https://doi.org/" + part[4:], internal=False)
+        else:
+            cell += nodes.Text(part)
+    return cell
 
 
 def build_table(rows: list[dict[str, Any]], columns: dict[str, str]) -> nodes.table:

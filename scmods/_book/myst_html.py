@@ -170,7 +170,7 @@ def _math_token(tokens: Sequence[Any], index: int, options: Any, env: Any, *, di
 
 
 def number_equations(texts: list[str]) -> list[str]:
-    """Cells with their labelled equations numbered in order, and references to them replaced by the number."""
+    """Cells with labelled equations numbered in order, and references replaced by the number."""
     labels = re.compile(r"^\$\$[ \t]*\(([^()\s]+)\)[ \t]*$|^(:label:)[ \t]*(eq[\w:-]*)[ \t]*$", re.M)
     numbers: dict[str, int] = {}
     for text in texts:

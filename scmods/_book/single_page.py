@@ -164,9 +164,9 @@ def _citation(info: Mapping[str, Any]) -> str:
     chapter = info.get("chapter")
     what = f", chapter {chapter}" if chapter else ""
     return (
-        f"The scmods authors. scmods: a book that runs, version {__version__}{what}. Cite also the method and "
-        "the data: they are named in the references of the chapter, and those of a data set of this book in "
-        'adata.uns after datasets.load("name").'
+        f"The scmods authors. scmods: a book that runs, version {__version__}{what}. Cite also the method "
+        "and the data: they are named in the references of the chapter, and those of a data set of this "
+        'book in adata.uns after datasets.load("name").'
     )
 
 
@@ -207,8 +207,8 @@ def render(executed_notebook: Path, out_html: Path, *, info: dict[str, Any]) -> 
         File to write; it appears under this name only when it is complete.
     info
         What is known about the run; every key may be missing: ``title``, ``chapter``, ``parameters``,
-        ``versions``, ``command``, ``seconds``, ``peak_mb`` (MiB), ``date``, ``cite``, ``claims`` (else read from the
-        outputs).
+        ``versions``, ``command``, ``seconds``, ``peak_mb`` (MiB), ``date``, ``cite``, ``claims`` (else read
+        from the outputs).
 
     Returns
     -------
