@@ -10,6 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +91,16 @@ def _module_file(name: str, bases: Sequence[Path]) -> Path | None:
     return None
 
 
-def _lazy_names(package: ast.Module) -> dict[str, str]:
+@cache
+def _parsed(text: str) -> ast.Module:
+    """Syntax tree of a module or of the code of a notebook; the runs of a matrix share most of them."""
+    return ast.parse(re.sub(r"^\s*[%!].*$", "", text, flags=re.M))
+
+
+@cache
+def _lazy_names(text: str) -> dict[str, str]:
     """The table ``_NAMES`` of a package that imports on first use: public name -> module."""
-    for node in package.body:
+    for node in _parsed(text).body:
         if isinstance(node, ast.Assign) and any(
             isinstance(t, ast.Name) and t.id == "_NAMES" for t in node.targets
         ):
@@ -100,8 +108,10 @@ def _lazy_names(package: ast.Module) -> dict[str, str]:
     return {}
 
 
-def _mentioned(tree: ast.Module, package: str) -> set[str]:
+@cache
+def _mentioned(text: str, package: str) -> frozenset[str]:
     """Dotted names that the code imports or reaches by attribute, at any depth of nesting."""
+    tree = _parsed(text)
     names: set[str] = set()
     aliases: dict[str, str] = {}
     for node in ast.walk(tree):
@@ -119,11 +129,11 @@ def _mentioned(tree: ast.Module, package: str) -> set[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in aliases:
             names.add(f"{aliases[node.value.id]}.{node.attr}")
-    return {n for n in names if n}
+    return frozenset(n for n in names if n)
 
 
-def _loads_on_use(tree: ast.Module) -> bool:
-    return any(isinstance(n, ast.FunctionDef) and n.name == "__getattr__" for n in tree.body)
+def _loads_on_use(text: str) -> bool:
+    return any(isinstance(n, ast.FunctionDef) and n.name == "__getattr__" for n in _parsed(text).body)
 
 
 def _files_of(name: str, bases: Sequence[Path]) -> list[tuple[Path, str]]:
@@ -136,7 +146,7 @@ def _files_of(name: str, bases: Sequence[Path]) -> list[tuple[Path, str]]:
         if path is None:
             parent = _module_file(".".join(parts[: end - 1]), bases) if end > 1 else None
             if parent is not None and parent.name == "__init__.py":
-                lazy = _lazy_names(ast.parse(parent.read_text(encoding="utf-8"))).get(parts[end - 1])
+                lazy = _lazy_names(parent.read_text(encoding="utf-8")).get(parts[end - 1])
                 if lazy and lazy != name:
                     found += _files_of(lazy, bases)
             break
@@ -167,15 +177,14 @@ def imported_files(source: str, bases: Sequence[Path], package: str = "") -> set
     todo = [(source, package)]
     while todo:
         text, inside = todo.pop()
-        tree = ast.parse(re.sub(r"^\s*[%!].*$", "", text, flags=re.M))
-        reached = [pair for name in _mentioned(tree, inside) for pair in _files_of(name, bases)]
+        reached = [pair for name in _mentioned(text, inside) for pair in _files_of(name, bases)]
         for path, owner in reached:
             if path in seen:
                 continue
             seen.add(path)
             text = path.read_text(encoding="utf-8")
             todo.append((text, owner))
-            if path.name == "__init__.py" and "." in owner and _loads_on_use(ast.parse(text)):
+            if path.name == "__init__.py" and "." in owner and _loads_on_use(text):
                 todo += [(f"import {owner}.{p.stem}", "") for p in path.parent.glob("*.py") if p != path]
     return seen
 
