@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Moments", "blocks", "dense", "matrix", "moments", "read_rows", "to_numpy", "to_tensor"]
 
-BLOCK_BYTES = 64 * 2**20  # one dense block of cells; small enough for a laptop's cache hierarchy and a crowded class
+BLOCK_BYTES = (
+    64 * 2**20
+)  # one dense block of cells; small enough for a laptop's cache hierarchy and a crowded class
 
 
 def matrix(adata: AnnData, layer: str | None = None) -> Any:
@@ -131,7 +133,9 @@ def moments(x: Any, rows: np.ndarray | None = None, names: Any = None) -> Moment
     )
 
 
-def to_tensor(x: Any, dtype: torch.dtype | None = None, device: str | torch.device | None = None) -> torch.Tensor:
+def to_tensor(
+    x: Any, dtype: torch.dtype | None = None, device: str | torch.device | None = None
+) -> torch.Tensor:
     """Dense tensor of a numpy, sparse or backed array; float64 by default."""
     import torch
 

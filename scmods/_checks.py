@@ -95,7 +95,10 @@ def key(adata: AnnData, slot: str, name: str, fix: str = "") -> None:
 def one_of(argument: str, value: object, choices: Sequence[object]) -> None:
     """Refuse a value outside the `choices`."""
     if value not in choices:
-        fail(f"`{argument}` is {value!r}, but must be one of {listing(choices, 20)}.", nearest(str(value), choices))
+        fail(
+            f"`{argument}` is {value!r}, but must be one of {listing(choices, 20)}.",
+            nearest(str(value), choices),
+        )
 
 
 def integer(argument: str, value: object, low: int = 1, high: int | None = None, why: str = "") -> int:
@@ -112,10 +115,16 @@ def integer(argument: str, value: object, low: int = 1, high: int | None = None,
     return int(value)
 
 
-def number(argument: str, value: object, low: float = -math.inf, high: float = math.inf, why: str = "") -> float:
+def number(
+    argument: str, value: object, low: float = -math.inf, high: float = math.inf, why: str = ""
+) -> float:
     """The value as ``float``; refuse other types, NaN, infinity and values outside ``[low, high]``."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
-        fail(f"`{argument}` is {value!r} of type {type(value).__name__}, but must be a number.", why, kind=TypeError)
+        fail(
+            f"`{argument}` is {value!r} of type {type(value).__name__}, but must be a number.",
+            why,
+            kind=TypeError,
+        )
     if not math.isfinite(value) or not low <= value <= high:
         fail(f"`{argument}` is {value:g}, but must be a finite number in [{low:g}, {high:g}].", why)
     return float(value)

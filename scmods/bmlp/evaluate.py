@@ -1,0 +1,444 @@
+"""Is it true? Baselines, nulls, stability, planted modules, and the comparison with correlation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from scmods import _checks, stats
+from scmods.bmlp import tools
+from scmods.bmlp.closed_form import QuadraticModel, fit_quadratic, refit_low_rank
+from scmods.bmlp.estimators import Config, ScBMLPRegressor
+from scmods.bmlp.frequency import parts, split
+from scmods.bmlp.keys import Keys
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+__all__ = [
+    "baselines",
+    "compare_with_correlation",
+    "correlations",
+    "module_stability",
+    "permuted_null",
+    "planted_precision",
+    "rank_curve",
+    "seed_stability",
+]
+
+MODELS = ("mean", "ridge", "kNN", "MLP", "closed form", "closed form, rank 4", "bilinear", "original")
+
+
+def _predict(
+    name: str, z: np.ndarray, y: np.ndarray, rows: dict[str, np.ndarray], seed: int, config: Config | None
+) -> np.ndarray:
+    """Test predictions of one model. Models without early stopping use train and val cells to fit."""
+    train, val, test = (rows[k] for k in ("train", "val", "test"))
+    known = np.concatenate([train, val])
+    if name == "mean":
+        return np.broadcast_to(y[known].mean(axis=0), (len(test), y.shape[1]))
+    if name.startswith("closed form"):
+        fitted_on = known if name == "closed form" else train
+        model = fit_quadratic(torch.as_tensor(z[fitted_on]), torch.as_tensor(y[fitted_on]))
+        if name != "closed form":
+            model, _ = refit_low_rank(model, torch.as_tensor(z[val]), torch.as_tensor(y[val]), 4)
+        return model.predict(torch.as_tensor(z[test])).numpy()
+    if name in ("bilinear", "original"):
+        make = Config.repaired if name == "bilinear" else Config.original
+        use = config if name == "bilinear" and config else make(z.shape[1], y.shape[1])
+        model = ScBMLPRegressor(_seeded(use, seed), "mse" if name == "bilinear" else "l1")
+        pairs = [tuple(torch.as_tensor(a[r], dtype=torch.float32) for a in (z, y)) for r in (train, val)]
+        model.fit(*pairs)
+        with torch.no_grad():
+            return model(torch.as_tensor(z[test], dtype=torch.float32)).double().numpy()
+    return _sklearn(name, seed).fit(z[known], y[known]).predict(z[test])
+
+
+def _seeded(config: Config, seed: int) -> Config:
+    from dataclasses import replace
+
+    return replace(config, seed=seed)
+
+
+def _sklearn(name: str, seed: int) -> Any:
+    if name == "ridge":
+        from sklearn.linear_model import RidgeCV
+
+        return RidgeCV(np.logspace(-1, 6, 22))
+    if name == "kNN":
+        from sklearn.neighbors import KNeighborsRegressor
+
+        return KNeighborsRegressor(10, metric="cosine")
+    from sklearn.compose import TransformedTargetRegressor
+    from sklearn.neural_network import MLPRegressor
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+    net = MLPRegressor(
+        hidden_layer_sizes=(64,), alpha=1.0, early_stopping=True, validation_fraction=0.15, max_iter=200, random_state=seed
+    )
+    # inputs of root mean square length 1 per gene keep the default step size sensible for any number of genes
+    return TransformedTargetRegressor(make_pipeline(FunctionTransformer(), net), transformer=StandardScaler())
+
+
+def baselines(
+    adata: AnnData,
+    *,
+    target: str = "X_freq",
+    layer: str | None = None,
+    models: Sequence[str] = ("mean", "ridge", "kNN", "closed form", "bilinear"),
+    seeds: Sequence[int] = (0, 1, 2),
+    clip: float | None = None,
+    config: Config | None = None,
+) -> pd.DataFrame:
+    """Test R² of several models on the same random splits (70/15/15).
+
+    Parameters
+    ----------
+    target, layer, clip
+        As for `fit`.
+    models
+        Some of ``"mean"``, ``"ridge"`` (linear, ridge by leave-one-out), ``"kNN"`` (10 neighbours by cosine; an
+        upper reference, because the targets ARE graph coordinates), ``"MLP"`` (64 ReLU), ``"closed form"``,
+        ``"closed form, rank 4"`` (fitted on train, refitted on val), ``"bilinear"`` (repaired), ``"original"``.
+    seeds
+        One split per seed; the seed also starts the networks.
+    config
+        Recipe of ``"bilinear"``, `Config.repaired` by default.
+
+    Returns
+    -------
+    Tidy table: ``model``, ``seed``, ``output``, ``r2`` (against the mean of the test cells).
+
+    Notes
+    -----
+    Models that stop early use val to stop; all others fit on train and val. Genes are scaled by the moments of
+    train and val. Cost: about one fit per model and seed.
+    """
+    import pandas as pd
+
+    for name in models:
+        _checks.one_of("models", name, MODELS)
+    y = tools.target_matrix(adata, target)
+    found = []
+    for seed in seeds:
+        holder = type(adata)(obs=adata.obs[[]].copy())
+        split(holder, seed=seed)
+        rows = parts(holder, "bmlp_split")
+        z, _ = tools.scaled(adata, layer, np.concatenate([rows["train"], rows["val"]]), clip)
+        for name in models:
+            r2 = stats.r2(y[rows["test"]], _predict(name, z, y, rows, seed, config))
+            found.append(
+                pd.DataFrame({"model": name, "seed": seed, "output": np.arange(y.shape[1]), "r2": r2})
+            )
+    return pd.concat(found, ignore_index=True)
+
+
+def rank_curve(
+    adata: AnnData, *, target: str = "X_freq", layer: str | None = None, ranks: Sequence[int] = (0, 1, 2, 4, 8, 16),
+    split_key: str = "bmlp_split",
+) -> pd.DataFrame:  # fmt: skip
+    """How many modes an output needs: test R² of the closed form with its r largest modes, refitted on val.
+
+    Returns
+    -------
+    ``output``, ``rank``, ``r2`` (test) and ``r2_val`` (leave-one-out on the val cells: choose the rank by it).
+    """
+    import pandas as pd
+
+    rows, y = parts(adata, split_key), tools.target_matrix(adata, target)
+    z, _ = tools.scaled(adata, layer, rows["train"])
+    x = {k: (torch.as_tensor(z[r]), torch.as_tensor(y[r])) for k, r in rows.items()}
+    model = fit_quadratic(*x["train"])
+    found = []
+    for rank in ranks:
+        _checks.integer("ranks", rank, 0, min(len(rows["val"]) - 3, len(rows["train"]), adata.n_vars))
+        small, loo = refit_low_rank(model, *x["val"], rank)
+        r2 = stats.r2(y[rows["test"]], small.predict(x["test"][0]).numpy())
+        val = stats.r2(y[rows["val"]], loo.numpy())
+        found.append(pd.DataFrame({"output": np.arange(y.shape[1]), "rank": rank, "r2": r2, "r2_val": val}))
+    return pd.concat(found, ignore_index=True)
+
+
+def permuted_null(
+    adata: AnnData, *, target: str = "X_freq", layer: str | None = None, n_perms: int = 20, seed: int = 0,
+    split_key: str = "bmlp_split",
+) -> pd.DataFrame:  # fmt: skip
+    """The closed form on targets whose cells were shuffled, everything else as in `fit`.
+
+    Returns
+    -------
+    One row per output: ``r2`` (test), ``null_r2_mean``, ``null_r2_max`` over the permutations; ``gain``: R² of the
+    whole model minus R² of its linear part; ``p_value`` of r2 and ``p_interaction`` of gain by the +1 rule, so
+    at least 1 / (n_perms + 1).
+
+    Notes
+    -----
+    All permutations share one eigendecomposition per offset.
+    """
+    import pandas as pd
+
+    _checks.integer("n_perms", n_perms)
+    rows, y = parts(adata, split_key), tools.target_matrix(adata, target)
+    rng, outputs = np.random.default_rng(seed), y.shape[1]
+    stacked = np.concatenate([y] + [y[rng.permutation(len(y))] for _ in range(n_perms)], axis=1)
+    known = np.concatenate([rows["train"], rows["val"]])
+    z, _ = tools.scaled(adata, layer, known)
+    x = torch.as_tensor(z)
+    model = fit_quadratic(x[known], torch.as_tensor(stacked[known]))
+    linear, quadratic = (t.numpy() for t in model.parts(x[rows["test"]]))
+    truth = stacked[rows["test"]]
+    whole = stats.r2(truth, model.intercept.numpy() + linear + quadratic)
+    flat = stats.r2(truth, model.intercept.numpy() + linear + quadratic.mean(axis=0))
+    r2, gain = (v.reshape(n_perms + 1, outputs) for v in (whole, whole - flat))
+    return pd.DataFrame(
+        {
+            "output": np.arange(outputs),
+            "r2": r2[0],
+            "null_r2_mean": r2[1:].mean(axis=0),
+            "null_r2_max": r2[1:].max(axis=0),
+            "p_value": stats.permutation_pvalue(r2[0], r2[1:]),
+            "gain": gain[0],
+            "p_interaction": stats.permutation_pvalue(gain[0], gain[1:]),
+        }
+    )
+
+
+def _tops(weight: np.ndarray, n_genes: int) -> list[set[int]]:
+    """Genes of largest absolute weight, one set per column."""
+    return [set(np.argsort(-np.abs(w), kind="stable")[:n_genes].tolist()) for w in weight.T]
+
+
+def _jaccards(runs: list[np.ndarray], n_genes: int) -> np.ndarray:
+    """Mean pairwise Jaccard index of the top genes over runs, per output."""
+    tops = [_tops(w, n_genes) for w in runs]
+    return np.array(
+        [[stats.jaccard(a, b) for a, b in zip(s, t, strict=True)] for s, t in combinations(tops, 2)]
+    ).mean(axis=0)
+
+
+def seed_stability(
+    adata: AnnData, *, target: str = "X_freq", layer: str | None = None, seeds: Sequence[int] = range(5),
+    n_genes: int = 50, split_key: str = "bmlp_split", recipe: str = "repaired", **changes: Any,
+) -> pd.DataFrame:  # fmt: skip
+    """Do the modules of the trained layer repeat when only the seed changes?
+
+    Parameters
+    ----------
+    seeds
+        At least two.
+    n_genes
+        Size of a module: largest absolute loadings of the mode with the largest absolute eigenvalue.
+    recipe
+        ``"repaired"``, ``"original"``, or ``"untrained"`` (the original's random start, a control).
+    changes
+        Fields of `Config` to change.
+
+    Returns
+    -------
+    One row per output: ``jaccard`` (mean over pairs of seeds), ``chance`` (two random lists of that size),
+    ``r2`` (test, mean over seeds).
+    """
+    import pandas as pd
+
+    _checks.one_of("recipe", recipe, ("repaired", "original", "untrained"))
+    if len(seeds) < 2:
+        _checks.fail(f"`seeds` is {list(seeds)}, but comparing needs at least two.", "Write seeds=range(5).")
+    _checks.integer("n_genes", n_genes, 1, adata.n_vars)
+    rows, y = parts(adata, split_key), tools.target_matrix(adata, target)
+    z, _ = tools.scaled(adata, layer, rows["train"])
+    x, t = (torch.as_tensor(a, dtype=torch.float32) for a in (z, y))
+    make = Config.repaired if recipe == "repaired" else Config.original
+    loss = "mse" if recipe == "repaired" else "l1"
+    loadings, r2 = [], []
+    for seed in seeds:
+        model = ScBMLPRegressor(make(z.shape[1], y.shape[1], **(changes | {"seed": int(seed)})), loss)
+        if recipe != "untrained":
+            model.fit(*((x[rows[k]], t[rows[k]]) for k in ("train", "val")))
+        with torch.no_grad():
+            r2.append(stats.r2(y[rows["test"]], model(x[rows["test"]]).double().numpy()))
+        reader = tools.readable(model)
+        loadings.append(reader.eigenmodes(1)[1][:, :, 0].T.numpy())
+    chance = stats.chance_jaccard(n_genes, n_genes, adata.n_vars)
+    return pd.DataFrame(
+        {"output": np.arange(y.shape[1]), "jaccard": _jaccards(loadings, n_genes), "chance": chance,
+         "r2": np.mean(r2, axis=0)}
+    )  # fmt: skip
+
+
+def module_stability(
+    adata: AnnData, model: QuadraticModel, *, layer: str | None = None, n_subsamples: int = 10, fraction: float = 0.8,
+    n_genes: int = 50, seed: int = 0, key_added: str = "bmlp",
+) -> pd.DataFrame:  # fmt: skip
+    """How often every gene returns to its module when the closed form is fitted on part of the cells.
+
+    The mode followed is the one of the full fit that contributes most on held-out cells; in a subsample it is
+    the mode whose loadings agree best with it. Ridge and c are kept.
+
+    Parameters
+    ----------
+    model
+        Closed-form model from `fit`.
+    n_subsamples, fraction
+        Number of subsamples and their share of the cells.
+    n_genes
+        Size of a module by absolute loading, both ends together.
+
+    Returns
+    -------
+    One row per output: ``jaccard`` (mean over pairs of subsamples), ``chance``, ``cosine`` (mean agreement with the
+    full fit's mode). ``varm["bmlp_stability"]`` gets the share of subsamples that hold the gene, (genes, outputs);
+    chance is n_genes / genes.
+    """
+    import pandas as pd
+
+    if not isinstance(model, QuadraticModel):
+        _checks.fail(
+            f"`model` is a {type(model).__name__}, but must be the closed-form model of `bmlp.fit(adata)`.",
+            "For a trained layer use bmlp.seed_stability(adata).",
+            kind=TypeError,
+        )
+    _checks.integer("n_subsamples", n_subsamples, 2)
+    _checks.integer("n_genes", n_genes, 1, adata.n_vars)
+    _checks.number("fraction", fraction, 0.05, 0.99)
+    info, keys = tools._info(adata, key_added), Keys(key_added)
+    y = tools.target_matrix(adata, info["target"])
+    z, _ = tools.scaled(adata, layer or info["layer"] or None, None)
+    best = np.argmax(info["contribution"], axis=1)
+    full = np.stack([adata.varm[keys.modes][:, k, o] for o, k in enumerate(best)], axis=1)
+    rng = np.random.default_rng(seed)
+    runs, cosines = [], []
+    for _ in range(n_subsamples):
+        rows = np.sort(rng.permutation(len(z))[: round(fraction * len(z))])
+        loading, cosine = _matched_modes(z[rows], y[rows], model, full)
+        runs.append(loading)
+        cosines.append(cosine)
+    share = np.zeros_like(full)
+    for weight in runs:
+        for o, top in enumerate(_tops(weight, n_genes)):
+            share[list(top), o] += 1 / n_subsamples
+    adata.varm[keys.stability] = share
+    chance = stats.chance_jaccard(n_genes, n_genes, adata.n_vars)
+    return pd.DataFrame(
+        {"output": np.arange(y.shape[1]), "jaccard": _jaccards(runs, n_genes), "chance": chance,
+         "cosine": np.mean(cosines, axis=0)}
+    )  # fmt: skip
+
+
+def _matched_modes(
+    z: np.ndarray, y: np.ndarray, model: QuadraticModel, full: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The mode of a refit (same c and ridge) closest to a given one, among its six largest, per output."""
+    from scipy.sparse.linalg import LinearOperator, eigsh
+
+    inner, centred = z @ z.T / z.shape[1], y - y.mean(axis=0)
+    out, cosines, solved = np.empty_like(full), np.empty(full.shape[1]), {}
+    for o in range(full.shape[1]):
+        setting = (float(model.offset[o]), float(model.ridge[o]))
+        if setting not in solved:
+            kernel = torch.as_tensor((setting[0] + inner) ** 2)
+            kernel.diagonal().add_(setting[1])
+            solved[setting] = torch.linalg.cholesky(kernel)
+        dual = torch.cholesky_solve(torch.as_tensor(centred[:, o : o + 1]), solved[setting])[:, 0].numpy()
+        operator = LinearOperator(
+            (z.shape[1],) * 2, matvec=lambda v, a=dual: z.T @ (a * (z @ v.ravel())), dtype=np.float64
+        )
+        k = min(6, z.shape[1] - 1)
+        _, vectors = eigsh(operator, k=k, which="LM", v0=full[:, o] + 1e-3, tol=1e-6)
+        agreement = np.abs(vectors.T @ full[:, o])
+        cosines[o] = agreement.max()
+        out[:, o] = vectors[:, agreement.argmax()]
+    return out, cosines
+
+
+def correlations(adata: AnnData, *, target: str = "X_freq", layer: str | None = None) -> np.ndarray:
+    """Pearson correlation of every gene with every output, (genes, outputs), by one matrix product.
+
+    Constant genes and constant outputs get 0, not NaN.
+    """
+    z, _ = tools.scaled(adata, layer, None)
+    y = tools.target_matrix(adata, target)
+    spread = y.std(axis=0, ddof=1)
+    y = (y - y.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    return z.T @ y / (len(z) - 1)
+
+
+def compare_with_correlation(
+    adata: AnnData, *, n_genes: int = 25, control_seed: int = 0, key_added: str = "bmlp"
+) -> pd.DataFrame:
+    """Do the modules hold other genes than plain correlation would pick, and is that more than chance?
+
+    Absolute loadings against absolute correlations, so both lists are two-sided; beside them the same
+    statistic for the linear part, and for a layer with untrained random weights: a low overlap alone is what noise gives.
+
+    Returns
+    -------
+    One row per output: ``mode``, ``linear``, ``untrained`` (Jaccard index with the top correlated genes) and
+    ``chance``.
+    """
+    import pandas as pd
+
+    info = tools._info(adata, key_added)
+    found = correlations(adata, target=info["target"], layer=info["layer"] or None)
+    outputs = found.shape[1]
+    _checks.integer("n_genes", n_genes, 1, adata.n_vars)
+    best = _tops(found, n_genes)
+    index = {name: j for j, name in enumerate(adata.var_names)}
+    untrained = ScBMLPRegressor(Config.original(adata.n_vars, outputs, seed=control_seed))
+    random = tools.readable(untrained).eigenmodes(1)[1][:, :, 0].T.numpy()
+    rows = []
+    for o in range(outputs):
+        row = {"output": o}
+        for part in ("mode", "linear"):
+            genes = tools.top_genes(adata, o, n_genes=n_genes, part=part, key_added=key_added)
+            row[part] = stats.jaccard(best[o], {index[g] for g in genes})
+        row["untrained"] = stats.jaccard(best[o], _tops(random, n_genes)[o])
+        rows.append(row | {"chance": stats.chance_jaccard(n_genes, n_genes, adata.n_vars)})
+    return pd.DataFrame(rows)
+
+
+def planted_precision(adata: AnnData, *, key_added: str = "bmlp") -> pd.DataFrame:
+    """Share of planted genes among the top genes, for data of `planted` fitted with ``target="targets"``.
+
+    Returns
+    -------
+    Rows ``"square"`` (module 1), ``"product"`` (modules 2 and 3, both signs of eigenvalue: it takes one positive and one
+    negative mode), ``"product, top mode"``, ``"mixed, quadratic"`` (module 1), ``"mixed, linear"`` (module 4); columns
+    ``model`` and ``correlation``, each counted over as many genes as are planted, and ``chance``.
+    """
+    import pandas as pd
+
+    if "truth" not in adata.uns or "module" not in adata.uns["truth"]:
+        _checks.fail(
+            "`adata.uns['truth']` holds no planted modules.",
+            "Simulate some: adata = datasets.load('planted').",
+            kind=_checks.MissingKeyError,
+        )
+    info, keys = tools._info(adata, key_added), Keys(key_added)
+    module = np.asarray(adata.uns["truth"]["module"])
+    values, vectors = info["eigenvalues"], adata.varm[keys.modes]
+    found = correlations(adata, target=info["target"], layer=info["layer"] or None)
+
+    def both(o: int) -> np.ndarray:
+        pair = [int(np.argmax(values[o])), int(np.argmin(values[o]))]
+        return (vectors[:, pair, o] ** 2) @ np.abs(values[o][pair])
+
+    cases = {
+        "square": (vectors[:, 0, 0], found[:, 0], (1,)),
+        "product": (both(1), found[:, 1], (2, 3)),
+        "product, top mode": (vectors[:, 0, 1], found[:, 1], (2, 3)),
+        "mixed, quadratic": (vectors[:, 0, 2], found[:, 2], (1,)),
+        "mixed, linear": (adata.varm[keys.linear][:, 2], found[:, 2], (4,)),
+    }
+    rows = []
+    for name, (weight, correlation, wanted) in cases.items():
+        truth = np.isin(module, wanted)
+        k = int(truth.sum())
+        hits = [truth[np.argsort(-np.abs(w), kind="stable")[:k]].mean() for w in (weight, correlation)]
+        rows.append({"target": name, "model": hits[0], "correlation": hits[1], "chance": k / len(truth)})
+    return pd.DataFrame(rows)

@@ -1,0 +1,65 @@
+"""Linear algebra that several chapters share; torch alone."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+__all__ = ["fix_signs", "low_rank_eigh", "principal_angles"]
+
+
+def fix_signs(vectors: Float[Tensor, "*batch rows comps"]) -> Float[Tensor, "*batch rows comps"]:
+    """Flip every column so that its entry of largest size is positive (the first one on ties).
+
+    The sign of an eigenvector is void; a rule makes two runs comparable. Ties within 1e-10 of the
+    largest size count as ties, so that rounding does not decide.
+    """
+    if vectors.shape[-2] == 0:
+        return vectors
+    size = vectors.abs()
+    tied = size >= size.amax(dim=-2, keepdim=True) * (1 - 1e-10)
+    first = tied.to(torch.int8).argmax(dim=-2, keepdim=True)
+    sign = torch.gather(vectors, -2, first).sign()
+    return vectors * torch.where(sign == 0, torch.ones_like(sign), sign)
+
+
+def low_rank_eigh(
+    factor: Float[Tensor, "rows rank"], core: Float[Tensor, "*batch rank rank"]
+) -> tuple[Float[Tensor, "*batch comps"], Float[Tensor, "*batch rows comps"]]:
+    r"""Eigenpairs of the symmetric matrices :math:`F C F^\top` without forming them.
+
+    With the thin decomposition :math:`F = QT` the matrix is :math:`Q (T C T^\top) Q^\top`, so its
+    non-zero eigenvalues are those of the small :math:`T C T^\top` and its vectors are :math:`Q` times
+    the small ones. Exact.
+
+    Parameters
+    ----------
+    factor
+        The tall factor F, shared by the whole batch.
+    core
+        Symmetric small matrices C.
+
+    Returns
+    -------
+    Eigenvalues, descending, and eigenvectors in the columns with signs by `fix_signs`;
+    ``comps = min(rows, rank)``. Eigenvalues that are zero by rank are included.
+
+    Notes
+    -----
+    O(rows rank² + batch rank³) time, O(batch rows rank) memory; a dense decomposition needs
+    O(batch rows³) and O(batch rows²).
+    """
+    q, t = torch.linalg.qr(factor)
+    small = t @ core @ t.T
+    values, vectors = torch.linalg.eigh((small + small.mT) / 2)
+    return values.flip(-1), fix_signs(q @ vectors.flip(-1))
+
+
+def principal_angles(
+    a: Float[Tensor, "rows left"], b: Float[Tensor, "rows right"]
+) -> Float[Tensor, " angles"]:
+    """Cosines of the principal angles between two column spaces, descending: 1 means a shared direction."""
+    q, _ = torch.linalg.qr(a)
+    p, _ = torch.linalg.qr(b)
+    return torch.linalg.svdvals(q.T @ p).clamp(max=1.0)
