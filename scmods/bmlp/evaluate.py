@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,10 +10,11 @@ import torch
 
 from scmods import _checks, stats
 from scmods.bmlp import tools
-from scmods.bmlp.closed_form import QuadraticModel, fit_quadratic, refit_low_rank
+from scmods.bmlp.closed_form import fit_quadratic, refit_low_rank
 from scmods.bmlp.estimators import Config, ScBMLPRegressor
-from scmods.bmlp.frequency import parts, split
-from scmods.bmlp.keys import Keys
+from scmods.bmlp.frequency import inductive_frequencies, parts, split
+from scmods.bmlp.keys import FreqKeys, Keys
+from scmods.bmlp.stability import top_sets
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,11 +24,10 @@ __all__ = [
     "baselines",
     "compare_with_correlation",
     "correlations",
-    "module_stability",
+    "leakage",
     "permuted_null",
     "planted_precision",
     "rank_curve",
-    "seed_stability",
 ]
 
 MODELS = ("mean", "ridge", "kNN", "MLP", "closed form", "closed form, rank 4", "bilinear", "original")
@@ -80,7 +79,12 @@ def _sklearn(name: str, seed: int) -> Any:
     from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
     net = MLPRegressor(
-        hidden_layer_sizes=(64,), alpha=1.0, early_stopping=True, validation_fraction=0.15, max_iter=200, random_state=seed
+        hidden_layer_sizes=(64,),
+        alpha=1.0,
+        early_stopping=True,
+        validation_fraction=0.15,
+        max_iter=200,
+        random_state=seed,
     )
     # inputs of root mean square length 1 per gene keep the default step size sensible for any number of genes
     return TransformedTargetRegressor(make_pipeline(FunctionTransformer(), net), transformer=StandardScaler())
@@ -209,153 +213,6 @@ def permuted_null(
     )
 
 
-def _tops(weight: np.ndarray, n_genes: int) -> list[set[int]]:
-    """Genes of largest absolute weight, one set per column."""
-    return [set(np.argsort(-np.abs(w), kind="stable")[:n_genes].tolist()) for w in weight.T]
-
-
-def _jaccards(runs: list[np.ndarray], n_genes: int) -> np.ndarray:
-    """Mean pairwise Jaccard index of the top genes over runs, per output."""
-    tops = [_tops(w, n_genes) for w in runs]
-    return np.array(
-        [[stats.jaccard(a, b) for a, b in zip(s, t, strict=True)] for s, t in combinations(tops, 2)]
-    ).mean(axis=0)
-
-
-def seed_stability(
-    adata: AnnData, *, target: str = "X_freq", layer: str | None = None, seeds: Sequence[int] = range(5),
-    n_genes: int = 50, split_key: str = "bmlp_split", recipe: str = "repaired", **changes: Any,
-) -> pd.DataFrame:  # fmt: skip
-    """Do the modules of the trained layer repeat when only the seed changes?
-
-    Parameters
-    ----------
-    seeds
-        At least two.
-    n_genes
-        Size of a module: largest absolute loadings of the mode with the largest absolute eigenvalue.
-    recipe
-        ``"repaired"``, ``"original"``, or ``"untrained"`` (the original's random start, a control).
-    changes
-        Fields of `Config` to change.
-
-    Returns
-    -------
-    One row per output: ``jaccard`` (mean over pairs of seeds), ``chance`` (two random lists of that size),
-    ``r2`` (test, mean over seeds).
-    """
-    import pandas as pd
-
-    _checks.one_of("recipe", recipe, ("repaired", "original", "untrained"))
-    if len(seeds) < 2:
-        _checks.fail(f"`seeds` is {list(seeds)}, but comparing needs at least two.", "Write seeds=range(5).")
-    _checks.integer("n_genes", n_genes, 1, adata.n_vars)
-    rows, y = parts(adata, split_key), tools.target_matrix(adata, target)
-    z, _ = tools.scaled(adata, layer, rows["train"])
-    x, t = (torch.as_tensor(a, dtype=torch.float32) for a in (z, y))
-    make = Config.repaired if recipe == "repaired" else Config.original
-    loss = "mse" if recipe == "repaired" else "l1"
-    loadings, r2 = [], []
-    for seed in seeds:
-        model = ScBMLPRegressor(make(z.shape[1], y.shape[1], **(changes | {"seed": int(seed)})), loss)
-        if recipe != "untrained":
-            model.fit(*((x[rows[k]], t[rows[k]]) for k in ("train", "val")))
-        with torch.no_grad():
-            r2.append(stats.r2(y[rows["test"]], model(x[rows["test"]]).double().numpy()))
-        reader = tools.readable(model)
-        loadings.append(reader.eigenmodes(1)[1][:, :, 0].T.numpy())
-    chance = stats.chance_jaccard(n_genes, n_genes, adata.n_vars)
-    return pd.DataFrame(
-        {"output": np.arange(y.shape[1]), "jaccard": _jaccards(loadings, n_genes), "chance": chance,
-         "r2": np.mean(r2, axis=0)}
-    )  # fmt: skip
-
-
-def module_stability(
-    adata: AnnData, model: QuadraticModel, *, layer: str | None = None, n_subsamples: int = 10, fraction: float = 0.8,
-    n_genes: int = 50, seed: int = 0, key_added: str = "bmlp",
-) -> pd.DataFrame:  # fmt: skip
-    """How often every gene returns to its module when the closed form is fitted on part of the cells.
-
-    The mode followed is the one of the full fit that contributes most on held-out cells; in a subsample it is
-    the mode whose loadings agree best with it. Ridge and c are kept.
-
-    Parameters
-    ----------
-    model
-        Closed-form model from `fit`.
-    n_subsamples, fraction
-        Number of subsamples and their share of the cells.
-    n_genes
-        Size of a module by absolute loading, both ends together.
-
-    Returns
-    -------
-    One row per output: ``jaccard`` (mean over pairs of subsamples), ``chance``, ``cosine`` (mean agreement with the
-    full fit's mode). ``varm["bmlp_stability"]`` gets the share of subsamples that hold the gene, (genes, outputs);
-    chance is n_genes / genes.
-    """
-    import pandas as pd
-
-    if not isinstance(model, QuadraticModel):
-        _checks.fail(
-            f"`model` is a {type(model).__name__}, but must be the closed-form model of `bmlp.fit(adata)`.",
-            "For a trained layer use bmlp.seed_stability(adata).",
-            kind=TypeError,
-        )
-    _checks.integer("n_subsamples", n_subsamples, 2)
-    _checks.integer("n_genes", n_genes, 1, adata.n_vars)
-    _checks.number("fraction", fraction, 0.05, 0.99)
-    info, keys = tools._info(adata, key_added), Keys(key_added)
-    y = tools.target_matrix(adata, info["target"])
-    z, _ = tools.scaled(adata, layer or info["layer"] or None, None)
-    best = np.argmax(info["contribution"], axis=1)
-    full = np.stack([adata.varm[keys.modes][:, k, o] for o, k in enumerate(best)], axis=1)
-    rng = np.random.default_rng(seed)
-    runs, cosines = [], []
-    for _ in range(n_subsamples):
-        rows = np.sort(rng.permutation(len(z))[: round(fraction * len(z))])
-        loading, cosine = _matched_modes(z[rows], y[rows], model, full)
-        runs.append(loading)
-        cosines.append(cosine)
-    share = np.zeros_like(full)
-    for weight in runs:
-        for o, top in enumerate(_tops(weight, n_genes)):
-            share[list(top), o] += 1 / n_subsamples
-    adata.varm[keys.stability] = share
-    chance = stats.chance_jaccard(n_genes, n_genes, adata.n_vars)
-    return pd.DataFrame(
-        {"output": np.arange(y.shape[1]), "jaccard": _jaccards(runs, n_genes), "chance": chance,
-         "cosine": np.mean(cosines, axis=0)}
-    )  # fmt: skip
-
-
-def _matched_modes(
-    z: np.ndarray, y: np.ndarray, model: QuadraticModel, full: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The mode of a refit (same c and ridge) closest to a given one, among its six largest, per output."""
-    from scipy.sparse.linalg import LinearOperator, eigsh
-
-    inner, centred = z @ z.T / z.shape[1], y - y.mean(axis=0)
-    out, cosines, solved = np.empty_like(full), np.empty(full.shape[1]), {}
-    for o in range(full.shape[1]):
-        setting = (float(model.offset[o]), float(model.ridge[o]))
-        if setting not in solved:
-            kernel = torch.as_tensor((setting[0] + inner) ** 2)
-            kernel.diagonal().add_(setting[1])
-            solved[setting] = torch.linalg.cholesky(kernel)
-        dual = torch.cholesky_solve(torch.as_tensor(centred[:, o : o + 1]), solved[setting])[:, 0].numpy()
-        operator = LinearOperator(
-            (z.shape[1],) * 2, matvec=lambda v, a=dual: z.T @ (a * (z @ v.ravel())), dtype=np.float64
-        )
-        k = min(6, z.shape[1] - 1)
-        _, vectors = eigsh(operator, k=k, which="LM", v0=full[:, o] + 1e-3, tol=1e-6)
-        agreement = np.abs(vectors.T @ full[:, o])
-        cosines[o] = agreement.max()
-        out[:, o] = vectors[:, agreement.argmax()]
-    return out, cosines
-
-
 def correlations(adata: AnnData, *, target: str = "X_freq", layer: str | None = None) -> np.ndarray:
     """Pearson correlation of every gene with every output, (genes, outputs), by one matrix product.
 
@@ -383,11 +240,11 @@ def compare_with_correlation(
     """
     import pandas as pd
 
-    info = tools._info(adata, key_added)
+    info = tools.info_of(adata, key_added)
     found = correlations(adata, target=info["target"], layer=info["layer"] or None)
     outputs = found.shape[1]
     _checks.integer("n_genes", n_genes, 1, adata.n_vars)
-    best = _tops(found, n_genes)
+    best = top_sets(found, n_genes)
     index = {name: j for j, name in enumerate(adata.var_names)}
     untrained = ScBMLPRegressor(Config.original(adata.n_vars, outputs, seed=control_seed))
     random = tools.readable(untrained).eigenmodes(1)[1][:, :, 0].T.numpy()
@@ -397,7 +254,7 @@ def compare_with_correlation(
         for part in ("mode", "linear"):
             genes = tools.top_genes(adata, o, n_genes=n_genes, part=part, key_added=key_added)
             row[part] = stats.jaccard(best[o], {index[g] for g in genes})
-        row["untrained"] = stats.jaccard(best[o], _tops(random, n_genes)[o])
+        row["untrained"] = stats.jaccard(best[o], top_sets(random, n_genes)[o])
         rows.append(row | {"chance": stats.chance_jaccard(n_genes, n_genes, adata.n_vars)})
     return pd.DataFrame(rows)
 
@@ -419,7 +276,7 @@ def planted_precision(adata: AnnData, *, key_added: str = "bmlp") -> pd.DataFram
             "Simulate some: adata = datasets.load('planted').",
             kind=_checks.MissingKeyError,
         )
-    info, keys = tools._info(adata, key_added), Keys(key_added)
+    info, keys = tools.info_of(adata, key_added), Keys(key_added)
     module = np.asarray(adata.uns["truth"]["module"])
     values, vectors = info["eigenvalues"], adata.varm[keys.modes]
     found = correlations(adata, target=info["target"], layer=info["layer"] or None)
@@ -442,3 +299,36 @@ def planted_precision(adata: AnnData, *, key_added: str = "bmlp") -> pd.DataFram
         hits = [truth[np.argsort(-np.abs(w), kind="stable")[:k]].mean() for w in (weight, correlation)]
         rows.append({"target": name, "model": hits[0], "correlation": hits[1], "chance": k / len(truth)})
     return pd.DataFrame(rows)
+
+
+def leakage(
+    adata: AnnData, *, layer: str | None = None, key_added: str = "freq", split_key: str = "bmlp_split"
+) -> pd.DataFrame:
+    """How much of the test R² is owed to test cells having been in the graph.
+
+    The closed form is fitted twice on the train and val cells: to the frequencies of all cells, and to
+    frequencies made without the test cells (`inductive_frequencies`), whose predictions are then carried to
+    the first ones by a linear map fitted on the train and val cells: the two sets of vectors differ by a rotation.
+
+    Returns
+    -------
+    One row per frequency: ``transductive`` and ``inductive`` test R² against the frequencies of all cells.
+    """
+    import pandas as pd
+
+    rows, keys = parts(adata, split_key), FreqKeys(key_added)
+    known, test = np.concatenate([rows["train"], rows["val"]]), rows["test"]
+    y = tools.target_matrix(adata, keys.vectors)
+    z, _ = tools.scaled(adata, layer, known)
+    x = torch.as_tensor(z)
+    holder = inductive_frequencies(adata, key_added=key_added, split_key=split_key, copy=True)
+    other = holder.obsm[f"{keys.vectors}_inductive"]
+    r2 = []
+    for values in (y, other):
+        found = fit_quadratic(x[known], torch.as_tensor(values[known])).predict(x[test]).numpy()
+        if values is other:
+            design = np.c_[np.ones(len(known)), other[known]]
+            turn = np.linalg.lstsq(design, y[known], rcond=None)[0]
+            found = np.c_[np.ones(len(test)), found] @ turn
+        r2.append(stats.r2(y[test], found))
+    return pd.DataFrame({"output": np.arange(y.shape[1]), "transductive": r2[0], "inductive": r2[1]})

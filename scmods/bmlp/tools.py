@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-__all__ = ["fit", "gene_pairs", "gene_shares", "modules", "top_genes"]
+__all__ = ["fit", "modules", "top_genes"]
 
 DUAL_CELLS = 5000  # up to here the cells x cells kernel is cheaper than the products of the components
 
@@ -79,7 +79,7 @@ def _blocks(
         yield part, torch.as_tensor(found.scale(block, clip))
 
 
-class _Bilinear:
+class Bilinear:
     """A trained regressor seen as quadratic model: the same reading tools for both."""
 
     def __init__(self, model: ScBMLPRegressor) -> None:
@@ -102,7 +102,7 @@ class _Bilinear:
         return core.interaction_matrix(*self.weights[:2], direction @ self.weights[2])
 
 
-def readable(model: QuadraticModel | ScBMLPRegressor) -> QuadraticModel | _Bilinear:
+def readable(model: QuadraticModel | ScBMLPRegressor) -> QuadraticModel | Bilinear:
     """Either kind of model with the same reading methods."""
     if isinstance(model, ScBMLPRegressor):
         if model.cfg.input_scale == "unit" or model.cfg.bias:
@@ -110,7 +110,7 @@ def readable(model: QuadraticModel | ScBMLPRegressor) -> QuadraticModel | _Bilin
                 "The model has input_scale='unit' or bias=True, so its weights are not a quadratic form of the cells.",
                 "Train with Config.repaired(...), which scales all cells alike.",
             )
-        return _Bilinear(model)
+        return Bilinear(model)
     return model
 
 
@@ -249,12 +249,12 @@ def _train(
     return model, z, found
 
 
-def _info(adata: AnnData, key_added: str) -> dict[str, Any]:
+def info_of(adata: AnnData, key_added: str) -> dict[str, Any]:
     _checks.key(adata, "uns", Keys(key_added).info, "Run `bmlp.fit(adata)` first.")
     return adata.uns[Keys(key_added).info]
 
 
-def _output(info: dict[str, Any], output: int) -> int:
+def output_of(info: dict[str, Any], output: int) -> int:
     return _checks.integer("output", output, 0, len(info["intercept"]) - 1)
 
 
@@ -282,7 +282,7 @@ def modules(adata: AnnData, *, n_genes: int = 50, n_modes: int = 1, key_added: s
     """
     import pandas as pd
 
-    info, keys = _info(adata, key_added), Keys(key_added)
+    info, keys = info_of(adata, key_added), Keys(key_added)
     _checks.integer("n_genes", n_genes, 1, adata.n_vars)
     _checks.integer("n_modes", n_modes, 1, info["eigenvalues"].shape[1])
     stability = adata.varm[keys.stability] if keys.stability in adata.varm else None
@@ -324,9 +324,9 @@ def top_genes(
     -------
     Gene names, largest first.
     """
-    info, keys = _info(adata, key_added), Keys(key_added)
+    info, keys = info_of(adata, key_added), Keys(key_added)
     _checks.one_of("part", part, ("mode", "linear"))
-    o = _output(info, output)
+    o = output_of(info, output)
     _checks.integer("n_genes", n_genes, 1, adata.n_vars)
     weight = (
         adata.varm[keys.linear][:, o]
@@ -334,82 +334,3 @@ def top_genes(
         else adata.varm[keys.modes][:, int(np.argmax(info["contribution"][o])), o]
     )
     return list(adata.var_names[np.argsort(-np.abs(weight), kind="stable")[:n_genes]])
-
-
-def _z(adata: AnnData, genes: Any, info: dict[str, Any], keys: Keys) -> torch.Tensor:
-    x = _arrays.matrix(adata, info["layer"] or None)
-    mean, std = adata.var[keys.mean].to_numpy(), adata.var[keys.std].to_numpy()
-    block = (_arrays.dense(x) - mean) / np.where(std > 0, std, 1.0)
-    block = np.clip(block, -info["clip"], info["clip"]) if info["clip"] else block
-    return torch.as_tensor(block if genes is None else block[:, genes])
-
-
-def gene_shares(
-    adata: AnnData, model: QuadraticModel | ScBMLPRegressor, output: int = 0, *, key_added: str = "bmlp"
-) -> np.ndarray:
-    """What every gene adds to the interaction part of every cell: ``x_i (Bx)_i``.
-
-    Returns
-    -------
-    (cells, genes) float64; a row adds up to the cell's interaction part, so prediction minus intercept and
-    linear part. Positive: the gene, with its partners, raises the output of that cell.
-    """
-    info = _info(adata, key_added)
-    return readable(model).gene_shares(_z(adata, None, info, Keys(key_added)), _output(info, output)).numpy()
-
-
-def gene_pairs(
-    adata: AnnData, model: QuadraticModel | ScBMLPRegressor, output: int = 0, *, n_pairs: int = 20,
-    n_genes: int = 300, key_added: str = "bmlp",
-) -> pd.DataFrame:  # fmt: skip
-    """Pairs of genes whose product moves an output most.
-
-    Parameters
-    ----------
-    model
-        What `fit` returned.
-    output
-        Number of the output.
-    n_pairs
-        Rows of the table.
-    n_genes
-        Pairs are looked for among that many genes with the largest weight in the kept modes, so that no
-        genes x genes matrix is needed.
-    key_added
-        Prefix given to `fit`.
-
-    Returns
-    -------
-    ``gene_a``, ``gene_b``, ``weight`` (2 B_ab, change of the output per unit of the product of their z-scores),
-    ``effect`` (weight times the standard deviation of the product over the cells), ``correlation``.
-    """
-    import pandas as pd
-
-    info, keys = _info(adata, key_added), Keys(key_added)
-    o = _output(info, output)
-    reader = readable(model)
-    size = (adata.varm[keys.modes][:, :, o] ** 2) @ np.abs(info["eigenvalues"][o])
-    chosen = np.sort(np.argsort(-size, kind="stable")[: min(n_genes, adata.n_vars)])
-    x = _z(adata, chosen, info, keys).numpy()
-    weight = 2 * _submatrix(reader, o, chosen)
-    second = x**2
-    mean = x.T @ x / len(x)
-    spread = np.sqrt(np.maximum(second.T @ second / len(x) - mean**2, 0.0))
-    effect = np.triu(weight * spread, 1)
-    a, b = np.unravel_index(np.argsort(-np.abs(effect), axis=None, kind="stable")[:n_pairs], effect.shape)
-    norm = np.sqrt(np.diag(mean))
-    norm[norm == 0] = 1.0
-    names = adata.var_names[chosen]
-    return pd.DataFrame(
-        {"gene_a": names[a], "gene_b": names[b], "weight": weight[a, b], "effect": effect[a, b],
-         "correlation": mean[a, b] / norm[a] / norm[b]}
-    )  # fmt: skip
-
-
-def _submatrix(reader: QuadraticModel | _Bilinear, output: int, genes: np.ndarray) -> np.ndarray:
-    """B of one output on some genes."""
-    if isinstance(reader, _Bilinear):
-        w_l, w_r, w_p = reader.weights
-        return core.interaction_matrix(w_l[:, genes], w_r[:, genes], w_p[output]).numpy()
-    factor, weight = reader.factor[:, genes], reader.core[output]
-    return (factor.T @ (weight[:, None] * factor if weight.ndim == 1 else weight @ factor)).numpy()

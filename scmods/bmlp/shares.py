@@ -1,0 +1,102 @@
+"""Which genes, and which pairs of genes, move an output, cell by cell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from scmods import _arrays
+from scmods.bmlp import core
+from scmods.bmlp.closed_form import QuadraticModel
+from scmods.bmlp.estimators import ScBMLPRegressor
+from scmods.bmlp.keys import Keys
+from scmods.bmlp.tools import Bilinear, info_of, output_of, readable
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+__all__ = ["gene_pairs", "gene_shares"]
+
+
+def _z(adata: AnnData, genes: Any, info: dict[str, Any], keys: Keys) -> torch.Tensor:
+    x = _arrays.matrix(adata, info["layer"] or None)
+    mean, std = adata.var[keys.mean].to_numpy(), adata.var[keys.std].to_numpy()
+    block = (_arrays.dense(x) - mean) / np.where(std > 0, std, 1.0)
+    block = np.clip(block, -info["clip"], info["clip"]) if info["clip"] else block
+    return torch.as_tensor(block if genes is None else block[:, genes])
+
+
+def gene_shares(
+    adata: AnnData, model: QuadraticModel | ScBMLPRegressor, output: int = 0, *, key_added: str = "bmlp"
+) -> np.ndarray:
+    """What every gene adds to the interaction part of every cell: ``x_i (Bx)_i``.
+
+    Returns
+    -------
+    (cells, genes) float64; a row adds up to the cell's interaction part, so prediction minus intercept and
+    linear part. Positive: the gene, with its partners, raises the output of that cell.
+    """
+    info = info_of(adata, key_added)
+    return (
+        readable(model).gene_shares(_z(adata, None, info, Keys(key_added)), output_of(info, output)).numpy()
+    )
+
+
+def gene_pairs(
+    adata: AnnData, model: QuadraticModel | ScBMLPRegressor, output: int = 0, *, n_pairs: int = 20,
+    n_genes: int = 300, key_added: str = "bmlp",
+) -> pd.DataFrame:  # fmt: skip
+    """Pairs of genes whose product moves an output most.
+
+    Parameters
+    ----------
+    model
+        What `fit` returned.
+    output
+        Number of the output.
+    n_pairs
+        Rows of the table.
+    n_genes
+        Pairs are looked for among that many genes with the largest weight in the kept modes, so that no
+        genes x genes matrix is needed.
+    key_added
+        Prefix given to `fit`.
+
+    Returns
+    -------
+    ``gene_a``, ``gene_b``, ``weight`` (2 B_ab, change of the output per unit of the product of their z-scores),
+    ``effect`` (weight times the standard deviation of the product over the cells), ``correlation``.
+    """
+    import pandas as pd
+
+    info, keys = info_of(adata, key_added), Keys(key_added)
+    o = output_of(info, output)
+    reader = readable(model)
+    size = (adata.varm[keys.modes][:, :, o] ** 2) @ np.abs(info["eigenvalues"][o])
+    chosen = np.sort(np.argsort(-size, kind="stable")[: min(n_genes, adata.n_vars)])
+    x = _z(adata, chosen, info, keys).numpy()
+    weight = 2 * _submatrix(reader, o, chosen)
+    second = x**2
+    mean = x.T @ x / len(x)
+    spread = np.sqrt(np.maximum(second.T @ second / len(x) - mean**2, 0.0))
+    effect = np.triu(weight * spread, 1)
+    a, b = np.unravel_index(np.argsort(-np.abs(effect), axis=None, kind="stable")[:n_pairs], effect.shape)
+    norm = np.sqrt(np.diag(mean))
+    norm[norm == 0] = 1.0
+    names = adata.var_names[chosen]
+    return pd.DataFrame(
+        {"gene_a": names[a], "gene_b": names[b], "weight": weight[a, b], "effect": effect[a, b],
+         "correlation": mean[a, b] / norm[a] / norm[b]}
+    )  # fmt: skip
+
+
+def _submatrix(reader: QuadraticModel | Bilinear, output: int, genes: np.ndarray) -> np.ndarray:
+    """B of one output on some genes."""
+    if isinstance(reader, Bilinear):
+        w_l, w_r, w_p = reader.weights
+        return core.interaction_matrix(w_l[:, genes], w_r[:, genes], w_p[output]).numpy()
+    factor, weight = reader.factor[:, genes], reader.core[output]
+    return (factor.T @ (weight[:, None] * factor if weight.ndim == 1 else weight @ factor)).numpy()
