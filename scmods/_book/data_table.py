@@ -16,16 +16,20 @@ if TYPE_CHECKING:
 
 __all__ = ["DataTable", "connect", "readable_bytes", "registry_file"]
 
+# column of the registry -> heading and relative width
 SET_COLUMNS = {
-    "name": "data set",
-    "content": "what it holds",
-    "kind": "kind",
-    "used by": "used by",
-    "bytes": "size",
-    "licence": "licence",
-    "citation": "cite",
+    "name": ("data set", 20),
+    "content": ("what it holds, and what to cite", 50),
+    "used by": ("chapter", 12),
+    "bytes": ("size", 10),
+    "licence": ("licence", 12),
 }
-FILE_COLUMNS = {"key": "file", "bytes": "size", "licence": "licence", "sha256": "SHA-256 (first 12)"}
+FILE_COLUMNS = {
+    "key": ("file", 40),
+    "bytes": ("size", 12),
+    "licence": ("licence", 18),
+    "sha256": ("SHA-256 (first 12)", 20),
+}
 
 
 def registry_file() -> Path:
@@ -65,20 +69,20 @@ def _file_rows() -> list[dict[str, Any]]:
         ]
 
 
-def _text(column: str, row: dict[str, Any]) -> nodes.paragraph:
+def _cell(column: str, row: dict[str, Any]) -> list[nodes.Node]:
     value = row.get(column, "")
     if column == "bytes":
-        return nodes.paragraph(text=readable_bytes(value))
+        return [nodes.paragraph(text="no file" if row.get("embedded") else readable_bytes(value))]
     if column == "sha256":
-        return nodes.paragraph("", "", nodes.literal(text=str(value)[:12]))
+        return [nodes.paragraph("", "", nodes.literal(text=str(value)[:12]))]
     if column == "key" and str(row.get("url", "")).startswith("http"):
-        return nodes.paragraph("", "", nodes.reference("", str(value), refuri=row["url"], internal=False))
+        return [nodes.paragraph("", "", nodes.reference("", str(value), refuri=row["url"], internal=False))]
     if column in ("name", "key"):
-        return nodes.paragraph("", "", nodes.literal(text=str(value)))
-    if column == "citation":
-        return _with_dois(str(value))
+        return [nodes.paragraph("", "", nodes.literal(text=str(value)))]
+    if column == "content" and row.get("citation"):
+        return [nodes.paragraph(text=str(value)), _with_dois(str(row["citation"]))]
     items = value if isinstance(value, list | tuple | set) else [value]
-    return nodes.paragraph(text=", ".join(str(v) for v in items))
+    return [nodes.paragraph(text=", ".join(str(v) for v in items))]
 
 
 def _with_dois(text: str) -> nodes.paragraph:
@@ -92,24 +96,23 @@ def _with_dois(text: str) -> nodes.paragraph:
     return cell
 
 
-def build_table(rows: list[dict[str, Any]], columns: dict[str, str]) -> nodes.table:
+def build_table(rows: list[dict[str, Any]], columns: dict[str, tuple[str, int]]) -> nodes.table:
     """A docutils table with a header row; columns that no row has are left out."""
     keep = [c for c in columns if any(c in row for row in rows)]
     group = nodes.tgroup(cols=len(keep))
-    group += [nodes.colspec(colwidth=1) for _ in keep]
+    group += [nodes.colspec(colwidth=columns[c][1]) for c in keep]
     head, body = nodes.thead(), nodes.tbody()
-    head += _row([nodes.paragraph(text=columns[c]) for c in keep])
+    head += _row([[nodes.paragraph(text=columns[c][0])] for c in keep])
     for row in rows:
-        body += _row([_text(c, row) for c in keep])
+        body += _row([_cell(c, row) for c in keep])
     group += [head, body]
-    table = nodes.table("", group, classes=["table"])
-    return table
+    return nodes.table("", group, classes=["table", "colwidths-given"])
 
 
-def _row(cells: list[nodes.paragraph]) -> nodes.row:
+def _row(cells: list[list[nodes.Node]]) -> nodes.row:
     row = nodes.row()
     for cell in cells:
-        row += nodes.entry("", cell)
+        row += nodes.entry("", *cell)
     return row
 
 

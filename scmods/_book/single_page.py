@@ -56,7 +56,8 @@ def _rich(data: Mapping[str, Any], folder: Path) -> str:
                 return f'<div class="output-image">{harmless(content)}</div>'
             return f'<img src="data:{kind};base64,{content.strip()}" alt="Picture made by the code above">'
     if "text/html" in data:
-        return f'<div class="output-html">{harmless(_text(data["text/html"]))}</div>'
+        table = harmless(_text(data["text/html"])).replace("<th></th>", "<td></td>")
+        return f'<div class="output-html">{table}</div>'
     if "text/markdown" in data:
         return to_html(_text(data["text/markdown"]), folder)
     if "text/latex" in data:

@@ -71,7 +71,12 @@
       modeBarButtonsToRemove: ["sendChartToCloud", "sendDataToCloud", "lasso2d", "select2d", "autoScale2d"],
     };
     Promise.resolve(Plotly.react(plot, structuredClone(el.spec.data), themed(layout), config)).then(
-      () => { el.dataset.drawn = "1"; },
+      () => {
+        el.dataset.drawn = "1";
+        // an "img" may hold no buttons, a "figure" may; the label speaks for the drawing in both
+        el.setAttribute("role", "figure");
+        for (const svg of plot.querySelectorAll(".main-svg")) svg.setAttribute("aria-hidden", "true");
+      },
       (error) => { el.dataset.failed = String(error); },
     );
   };
