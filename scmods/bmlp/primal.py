@@ -104,67 +104,74 @@ class _Ridge:
         # features at c = 1 times this are features at c in the eigenbasis
         self.basis = self.scale * self.vectors
 
-    def errors(self, blocks: _Blocks, ridges: Tensor) -> Tensor:
-        """Mean squared leave-one-out errors (ridges, outputs): residual over one minus leverage."""
+    def errors(self, blocks: _Blocks, ridges: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean squared leave-one-out errors (ridges, outputs), and the leverages (cells, ridges) behind them.
+
+        The residual without a cell is its residual over one minus its leverage.
+        """
         inverse = 1 / (self.values[:, None] + ridges)
         weights = (inverse[:, :, None] * self.rotated[:, None]).flatten(1)
         total = self.values.new_zeros(len(ridges), self.rotated.shape[1])
-        for _, phi, y in blocks:
+        leverage = self.values.new_empty(len(blocks.y), len(ridges))
+        for part, phi, y in blocks:
             u = phi @ self.basis
             fitted = (u @ weights).view(len(u), *total.shape)
-            slack = 1 - u.square_() @ inverse
-            total += (((y[:, None] - fitted) / slack[:, :, None]) ** 2).sum(dim=0)
-        return total / len(blocks.y)
+            leverage[part] = u.square_() @ inverse
+            total += (((y[:, None] - fitted) / (1 - leverage[part, :, None])) ** 2).sum(dim=0)
+        return total / len(blocks.y), leverage
 
     def weights(self, ridge: Tensor, outputs: Tensor) -> Tensor:
         """Weights of the features at this c (features, outputs)."""
         return self.vectors @ (self.rotated[:, outputs] / (self.values[:, None] + ridge))
 
-    def loo_parts(self, phi: Tensor, y: Tensor, ridge: Tensor, weights: Tensor) -> Tensor:
+    def loo_parts(self, blocks: _Blocks, outputs: Tensor, ridge: Tensor, leverage: Tensor) -> Tensor:
         r"""Leave-one-out predictions (3, cells, outputs), as `closed_form.loo_parts` splits them.
 
         Leaving cell i out changes the weights to :math:`w - M \phi_i r_i` with its leave-one-out residual r
         and :math:`M = (\Phi^\top\Phi + \rho I)^{-1}`; part p of its prediction is their product with the
-        features of that part. The leverages of the parts sum to the whole one, so only the constant and
-        linear rows of :math:`M \phi_i` are needed.
+        features of that part. The leverages of the parts sum to the known whole, so only the constant and
+        linear columns of M are needed.
         """
         q = self.comps + 1
-        u = phi @ self.basis
-        inverse = 1 / (self.values[:, None] + ridge)
-        affine = phi[:, :q] * self.scale[:q, 0]
-        whole = u**2 @ inverse
-        plain = [affine[:, :1] @ weights[:1], affine[:, 1:] @ weights[1:q]]
-        plain.append((phi[:, q:] * self.scale[q:, 0]) @ weights[q:])
-        residual = (y - sum(plain)) / (1 - whole)
-        constant, linear = torch.empty_like(whole), torch.empty_like(whole)
-        for r in ridge.unique():
-            rows = (u / (self.values + r)) @ self.vectors[:q].T * affine
-            same = ridge == r
-            constant[:, same] = rows[:, :1]
-            linear[:, same] = rows[:, 1:].sum(dim=1, keepdim=True)
-        leverage = (constant, linear, whole - constant - linear)
-        parts = [p - h * residual for p, h in zip(plain, leverage, strict=True)]
-        return torch.stack([parts[0] / self.offset**2, *parts[1:]])
+        weights = self.scale * self.weights(ridge, outputs)
+        # columns of M for features at c = 1, for each ridge that is in use
+        affine = {r: self.basis @ (self.basis[:q] / (self.values + r)).T for r in ridge.unique().tolist()}
+        out = weights.new_empty(3, len(blocks.y), len(outputs))
+        for part, phi, y in blocks:
+            plain = torch.stack([phi[:, s] @ weights[s] for s in (slice(1), slice(1, q), slice(q, None))])
+            share = torch.zeros_like(plain)
+            for r, columns in affine.items():
+                rows, same = phi @ columns * phi[:, :q], ridge == r
+                share[0, :, same] = rows[:, :1]
+                share[1, :, same] = rows[:, 1:].sum(dim=1, keepdim=True)
+            share[2] = leverage[part] - share[0] - share[1]
+            residual = (y[:, outputs] - plain.sum(dim=0)) / (1 - leverage[part])
+            out[:, part] = plain - share * residual
+        out[0] /= self.offset**2
+        return out
 
 
 def _choose(
     blocks: _Blocks, offsets: tuple[float, ...], grid: Tensor
-) -> tuple[list[_Ridge], Tensor, Tensor, Tensor]:
-    """Fits of the offsets in use; per output the fit's number, its c and its ridge, by the dual's rule."""
+) -> tuple[list[_Ridge], Tensor, Tensor, Tensor, Tensor]:
+    """Fits of the offsets in use; per output the fit's number, its c and ridge by the dual's rule, leverages."""
     gram, moment = blocks.normal()
     best = torch.full_like(blocks.mean, torch.inf)
     which = torch.zeros_like(best, dtype=torch.long)
     offset, ridge = torch.zeros_like(best), torch.zeros_like(best)
+    leverage = best.new_zeros(blocks.y.shape)
     fits: list[_Ridge] = []
     for c in offsets:
         fit = _Ridge(gram, moment, c, *blocks.scores.shape[::-1])
-        error, pick = fit.errors(blocks, grid).min(dim=0)
+        errors, leverages = fit.errors(blocks, grid)
+        error, pick = errors.min(dim=0)
         better = error < best
         if better.any():
             best[better], which[better] = error[better], len(fits)
             offset[better], ridge[better] = c, grid[pick[better]]
+            leverage[:, better] = leverages[:, pick[better]]
             fits.append(fit)
-    return fits, which, offset, ridge
+    return fits, which, offset, ridge, leverage
 
 
 def _symmetric(pairs: Float[Tensor, "outputs pairs"], comps: int) -> Float[Tensor, "outputs comps comps"]:
@@ -215,22 +222,21 @@ def fit_quadratic_pcs(
     Notes
     -----
     Sums are float64 whatever the type of `scores`. With p = (comps + 1)(comps + 2)/2 features (1,326 for 50
-    components): O(cells p²) time for the sum, for every offset, and for every chosen offset once more, and
-    O(p³) per offset; memory O(block p + p²) beside the inputs and the predictions. Components leave out the
+    components): O(cells p²) time for the sum and again for every offset, and O(p³) per offset; memory
+    O(block p + p²) beside one number per cell for every ridge and output. Components leave out the
     genes' variance beyond them, so the model equals that on the genes only when none was left out.
     """
     genes, comps = loadings.shape
     blocks = _Blocks(scores, y, n_genes, block)
     grid = blocks.mean.new_tensor(ridges)
-    fits, which, offset, ridge = _choose(blocks, offsets, grid)
+    fits, which, offset, ridge, leverage = _choose(blocks, offsets, grid)
     weights = blocks.mean.new_zeros(len(fits[0].scale), y.shape[1])
     parts = blocks.mean.new_zeros(3, *y.shape)
     for k, fit in enumerate(fits):
         mine = torch.nonzero(which == k)[:, 0]
         if len(mine):
             weights[:, mine] = fit.weights(ridge[mine], mine)
-            for part, phi, target in blocks:
-                parts[:, part, mine] = fit.loo_parts(phi, target[:, mine], ridge[mine], weights[:, mine])
+            parts[:, :, mine] = fit.loo_parts(blocks, mine, ridge[mine], leverage[:, mine])
     constant, linear, quadratic = parts
     if refit:
         scalars, loo = _refit(linear, quadratic, y.double() - blocks.mean)
