@@ -49,16 +49,12 @@ def _dense(block: Any, dtype: np.dtype | type) -> np.ndarray:
 def read_rows(x: Any, rows: np.ndarray | slice, dtype: np.dtype | type = np.float64) -> np.ndarray:
     """Dense copy of some rows of any matrix that `matrix` returns, in the order asked for.
 
-    Backed arrays accept only increasing indices; the rows are read so and put back in order.
+    Backed arrays accept only increasing indices without repeats; the rows are read so and put back.
     """
     if isinstance(rows, slice) or isinstance(x, np.ndarray):
         return _dense(x[rows], dtype)
-    rows = np.asarray(rows)
-    order = np.argsort(rows, kind="stable")
-    out = _dense(x[rows[order]], dtype)
-    back = np.empty_like(order)
-    back[order] = np.arange(len(order))
-    return out[back]
+    once, back = np.unique(np.asarray(rows, dtype=np.intp), return_inverse=True)
+    return _dense(x[once], dtype)[back]
 
 
 def blocks(

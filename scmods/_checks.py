@@ -10,7 +10,7 @@ import difflib
 import math
 import numbers
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -94,7 +94,8 @@ def key(adata: AnnData, slot: str, name: str, fix: str = "") -> None:
 
 def one_of(argument: str, value: object, choices: Sequence[object]) -> None:
     """Refuse a value outside the `choices`."""
-    if value not in choices:
+    # an array compares element by element, so that `in` would fail in its own words
+    if not isinstance(value, Hashable) or value not in choices:
         fail(
             f"`{argument}` is {value!r}, but must be one of {listing(choices, 20)}.",
             nearest(str(value), choices),
@@ -189,7 +190,7 @@ def labels(adata: AnnData, name: str, smallest: int = 1) -> np.ndarray:
         fail(f"`adata.obs[{name!r}]` holds one class, {listing(found)}, but at least two are needed.")
     small = counts < smallest
     if small.any():
-        table = ", ".join(f"{f!r}: {c}" for f, c in zip(found[small], counts[small], strict=True))
+        table = ", ".join(f"{str(f)!r}: {c}" for f, c in zip(found[small], counts[small], strict=True))
         fail(
             f"`adata.obs[{name!r}]` has classes with fewer than {smallest} cells: {table}.",
             "Merge them into another class or drop their cells before the call.",
