@@ -59,7 +59,10 @@ def quadratic_features(
 
 
 def offset_scale(offset: float, comps: int) -> Float[Tensor, " features"]:
-    """Factors that turn the features of c = 1 into those of another c: c, then sqrt(c), then 1; float64."""
+    """Factors, float64, that turn the features of c = 1 into those of c = `offset`, for `comps` components.
+
+    c for the constant, sqrt(c) for the components, 1 for the pairs.
+    """
     scale = torch.ones((comps + 1) * (comps + 2) // 2, dtype=torch.float64)
     scale[0], scale[1 : comps + 1] = offset, math.sqrt(offset)
     return scale

@@ -33,7 +33,10 @@ def trilinear(
     w_u: Float[Tensor, "hidden genes"],
     w_p: Float[Tensor, "outputs hidden"],
 ) -> Float[Tensor, "cells outputs"]:
-    r"""The layer: :math:`f(x) = P\,(Lx \circ Rx \circ Ux)`, exactly cubic; f(-x) = -f(x)."""
+    r"""The layer: :math:`f(x) = P\,(Lx \circ Rx \circ Ux)`, exactly cubic; f(-x) = -f(x).
+
+    L is `w_l`, R is `w_r`, U is `w_u` and P is `w_p`. O(cells genes hidden) time.
+    """
     return ((x @ w_l.T) * (x @ w_r.T) * (x @ w_u.T)) @ w_p.T
 
 
@@ -65,13 +68,13 @@ def contract(
 
 
 def value(v: Float[Tensor, "*batch genes"], weights: Weights, output: int) -> Float[Tensor, "*batch"]:
-    r"""T(v, v, v), which is :math:`f_o(v)`; arguments as for `contract`."""
+    r"""T(v, v, v), which is :math:`f_o(v)`, for one `v` or one per row; `weights` and `output` as for `contract`."""
     w_l, w_r, w_u, w_p = weights
     return ((v @ w_l.T) * (v @ w_r.T) * (v @ w_u.T)) @ w_p[output]
 
 
 def tensor_reference(weights: Weights, output: int) -> Float[Tensor, "genes genes genes"]:
-    """The symmetric tensor itself: genes³ memory. Oracle of the tests, for a few genes."""
+    """The symmetric tensor of one `output` of the layer `weights`: genes³ memory. Oracle of the tests."""
     w_l, w_r, w_u, w_p = weights
     tensor = torch.einsum("h,hi,hj,hk->ijk", w_p[output], w_l, w_r, w_u)
     return sum(tensor.permute(order) for order in permutations(range(3))) / 6
