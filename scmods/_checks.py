@@ -199,8 +199,8 @@ def labels(adata: AnnData, name: str, smallest: int = 1) -> np.ndarray:
 
 
 def numeric(what: str, values: Any) -> np.ndarray:
-    """The values as a float64 array; refuse text, objects and complex numbers."""
-    array = np.asarray(values)
+    """The values as a dense float64 array; refuse text, objects and complex numbers."""
+    array = values.toarray() if hasattr(values, "toarray") else np.asarray(values)
     if array.dtype.kind not in "biuf":
         fail(
             f"{what} has type {array.dtype}, but must be numeric.",

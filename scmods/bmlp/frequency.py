@@ -89,7 +89,7 @@ def preprocess(
         scanpy.pp.normalize_total(work, target_sum=target_sum)
         scanpy.pp.log1p(work)
         x = work.X
-    elif kind == "scaled":
+    elif kind == "scaled" and data == "auto":
         _checks.warn(
             "The matrix holds negative values, so it is taken as scaled already and used as it is. "
             "If that is wrong, name the layer of counts: bmlp.preprocess(adata, layer='counts')."
@@ -370,8 +370,8 @@ def inductive_frequencies(
         scale = _arrays.moments(x, known)
         near, far = (scale.scale(_arrays.dense(x, r), clip) for r in (known, new))
         if pcs is not None:
-            near, loadings, _ = graph.pca(x, pcs, clip=clip, rows=known, moments=scale)
-            far = far @ loadings
+            _, loadings, _ = graph.pca(x, pcs, clip=clip, rows=known, moments=scale)
+            near, far = near @ loadings, far @ loadings
     pairs, adjacency, reach = _solve(near, options)
     weights = graph.extension_weights(
         near, far, options["n_neighbors"], metric=options["metric"], reach=reach
