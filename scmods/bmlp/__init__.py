@@ -28,8 +28,10 @@ _NAMES = {
     "enrich_online": "enrichment",
     "extract_gene_modules": "original",
     "fit": "tools",
+    "fit_table": "checks",
     "fit_quadratic": "closed_form",
     "fit_quadratic_pcs": "primal",
+    "frequency_table": "checks",
     "frequencies": "frequency",
     "gene_pairs": "shares",
     "gene_shares": "shares",
@@ -41,6 +43,7 @@ _NAMES = {
     "largest_component": "frequency",
     "leakage": "evaluate",
     "markers": "checks",
+    "mean_loss": "checks",
     "match_genes": "enrichment",
     "module_lists": "checks",
     "module_stability": "stability",
@@ -50,6 +53,7 @@ _NAMES = {
     "permuted_null": "evaluate",
     "planted": "simulate",
     "planted_precision": "evaluate",
+    "planted_study": "evaluate",
     "plot_cells": "plots",
     "plot_clusters": "plots",
     "plot_comparison": "plots",
@@ -73,6 +77,7 @@ _NAMES = {
     "seed_stability": "stability",
     "split": "frequency",
     "top_genes": "tools",
+    "z_scores": "checks",
 }
 
 _MODULES = ("closed_form", "core", "trilinear")

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scmods import _arrays, _checks, datasets
-from scmods.bmlp.frequency import detect
+from scmods.bmlp.frequency import detect, parts
+from scmods.bmlp.keys import FreqKeys, Keys
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-__all__ = ["check_input", "markers", "module_lists"]
+    from scmods.bmlp.closed_form import QuadraticModel
+
+__all__ = ["check_input", "fit_table", "frequency_table", "markers", "mean_loss", "module_lists", "z_scores"]
 
 GENE_SETS = ("markers", "hallmark", "go_bp_2021")
 
@@ -95,7 +98,7 @@ def check_input(
 def markers(
     adata: AnnData, cluster_key: str, *, layer: str | None = None, n_genes: int = 25
 ) -> dict[str, list[str]]:
-    """Marker genes of every label, by scanpy's t-test of its cells against all others: gene sets without a file.
+    """Marker genes of every label, by the F-test of its cells against all others: gene sets without a file.
 
     Parameters
     ----------
@@ -104,29 +107,27 @@ def markers(
     layer
         Logged values, ``adata.X`` by default.
     n_genes
-        Genes per label, those with the largest positive scores.
+        Genes per label, those with the largest F among the genes that are higher in the label.
 
     Returns
     -------
     Label -> gene names. The sets come from the same cells as the modules: a hit names the cell type that a
     module marks; its p-value is no evidence from other data.
     """
-    import scanpy
+    from sklearn.feature_selection import f_classif
 
-    _checks.labels(adata, cluster_key, 2)
-    x = _arrays.matrix(adata, layer)
-    x = x[:] if not hasattr(x, "copy") else x
-    work = type(adata)(x, obs=adata.obs[[cluster_key]].copy(), var=adata.var[[]].copy())
-    work.obs[cluster_key] = work.obs[cluster_key].astype(str).astype("category")
-    with warnings.catch_warnings():
-        # scanpy warns of values that may not be logged and of 0/0 in constant genes; scores are all we take
-        warnings.simplefilter("ignore")
-        scanpy.tl.rank_genes_groups(work, cluster_key, method="t-test", n_genes=min(n_genes, work.n_vars))
-    table = work.uns["rank_genes_groups"]
+    labels = _checks.labels(adata, cluster_key, 2).astype(str)
+    x = _arrays.dense(_arrays.matrix(adata, layer), dtype=np.float32)
     out = {}
-    for label in table["names"].dtype.names:
-        up = table["scores"][label] > 0
-        out[label] = [str(g) for g in table["names"][label][up]]
+    for label in np.unique(labels):
+        inside = labels == label
+        with warnings.catch_warnings():
+            # 0/0 in constant genes, whose score then counts as 0
+            warnings.simplefilter("ignore")
+            score = np.nan_to_num(f_classif(x, inside)[0], nan=0.0)
+        score = score * np.sign(x[inside].mean(axis=0) - x[~inside].mean(axis=0))
+        top = np.argsort(-score, kind="stable")[:n_genes]
+        out[str(label)] = [str(g) for g in adata.var_names[top[score[top] > 0]]]
     return {label: genes for label, genes in out.items() if genes}
 
 
@@ -136,3 +137,96 @@ def module_lists(table: pd.DataFrame) -> dict[str, list[str]]:
     for row in table.itertuples():
         out.setdefault(f"output {row.output}, mode {row.mode}, {row.end} end", []).append(str(row.gene))
     return out
+
+
+def frequency_table(adata: AnnData, *, key_added: str = "freq") -> pd.DataFrame:
+    """What to look at before trusting a frequency.
+
+    Parameters
+    ----------
+    key_added
+        Prefix given to `frequencies`.
+
+    Returns
+    -------
+    One row per frequency: ``eigenvalue``, ``gap`` to the next one, ``participation`` (share of the cells that
+    carry the vector), ``residual`` of the eigenvalue equation.
+    """
+    import pandas as pd
+
+    keys = FreqKeys(key_added)
+    _checks.key(adata, "uns", keys.info, "Run `bmlp.frequencies(adata)` first.")
+    info = adata.uns[keys.info]
+    table = pd.DataFrame(
+        {
+            "eigenvalue": adata.uns[keys.values],
+            "gap": info["gaps"],
+            "participation": info["participation"],
+            "residual": info["residuals"],
+        }
+    )
+    return table.rename_axis("frequency")
+
+
+def fit_table(adata: AnnData, model: QuadraticModel, *, key_added: str = "bmlp") -> pd.DataFrame:
+    """What leave-one-out chose for every output of the closed form, and what that explains.
+
+    Parameters
+    ----------
+    model
+        What `fit` returned.
+    key_added
+        Prefix given to `fit`.
+
+    Returns
+    -------
+    One row per output: ``c``, ``ridge``, the refit's factors of the ``linear`` part and of the ``interactions``
+    (above 1: ridge had shrunk them), ``r2`` and ``r2_linear`` on the evaluated cells.
+    """
+    import pandas as pd
+
+    _checks.key(adata, "uns", Keys(key_added).info, "Run `bmlp.fit(adata)` first.")
+    info = adata.uns[Keys(key_added).info]
+    columns = {"c": model.offset, "ridge": model.ridge}
+    columns |= {"linear": model.scalars[:, 1], "interactions": model.scalars[:, 2]}
+    table = pd.DataFrame({name: values.numpy() for name, values in columns.items()})
+    return table.assign(r2=info["r2"], r2_linear=info["r2_linear"]).rename_axis("output")
+
+
+def mean_loss(adata: AnnData, target: str, loss: str = "mse", *, split_key: str = "bmlp_split") -> float:
+    """Validation loss of always saying the mean of the training cells: the line a model has to get under.
+
+    Parameters
+    ----------
+    target
+        Key of ``obsm``.
+    loss
+        ``"mse"`` or ``"l1"``.
+    split_key
+        Column of `split`.
+
+    Returns
+    -------
+    Mean over validation cells and outputs, in the unit of the target.
+    """
+    _checks.one_of("loss", loss, ("mse", "l1"))
+    _checks.key(adata, "obsm", target, "Run `bmlp.frequencies(adata)` first.")
+    rows, y = parts(adata, split_key), np.asarray(adata.obsm[target], dtype=np.float64)
+    error = y[rows["val"]] - y[rows["train"]].mean(axis=0)
+    return float((error**2).mean() if loss == "mse" else np.abs(error).mean())
+
+
+def z_scores(adata: AnnData, *, key_added: str = "bmlp") -> np.ndarray:
+    """The cells as the model of `fit` sees them: (cells, genes) float64, dense.
+
+    Parameters
+    ----------
+    key_added
+        Prefix given to `fit`, which stored means, standard deviations, layer and clipping.
+    """
+    keys = Keys(key_added)
+    _checks.key(adata, "uns", keys.info, "Run `bmlp.fit(adata)` first.")
+    info = adata.uns[keys.info]
+    mean, std = adata.var[keys.mean].to_numpy(), adata.var[keys.std].to_numpy()
+    block = (_arrays.dense(_arrays.matrix(adata, info["layer"] or None)) - mean) / np.where(std > 0, std, 1.0)
+    return np.clip(block, -info["clip"], info["clip"]) if info["clip"] else block

@@ -34,7 +34,7 @@ __all__ = [
     "refit_low_rank",
 ]
 
-OFFSETS = (0.1, 0.3, 1.0, 3.0)
+OFFSETS = (0.03, 0.1, 0.3, 1.0)
 RIDGES = tuple(10.0 ** (k / 3) for k in range(-12, 7))
 
 

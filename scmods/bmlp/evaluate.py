@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +13,11 @@ from scmods import _checks, stats
 from scmods.bmlp import tools
 from scmods.bmlp.closed_form import fit_quadratic, refit_low_rank
 from scmods.bmlp.estimators import Config, ScBMLPRegressor
-from scmods.bmlp.frequency import inductive_frequencies, parts, split
+from scmods.bmlp.frequency import INPUT, inductive_frequencies, parts, preprocess, split
 from scmods.bmlp.keys import FreqKeys, Keys
+from scmods.bmlp.simulate import planted
 from scmods.bmlp.stability import top_sets
+from scmods.training import TrainingPlan, train
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,22 +30,31 @@ __all__ = [
     "leakage",
     "permuted_null",
     "planted_precision",
+    "planted_study",
     "rank_curve",
 ]
+
+PLANTED_OFFSETS = (0.03, 0.1)  # leave-one-out takes the small ones here; the whole grid costs twice the time
 
 MODELS = ("mean", "ridge", "kNN", "MLP", "closed form", "closed form, rank 4", "bilinear", "original")
 
 
 def _predict(
-    name: str, z: np.ndarray, y: np.ndarray, rows: dict[str, np.ndarray], seed: int, config: Config | None
+    name: str,
+    z: np.ndarray,
+    y: np.ndarray,
+    rows: dict[str, np.ndarray],
+    seed: int,
+    config: Config | None,
+    device: str,
 ) -> np.ndarray:
     """Test predictions of one model. Models without early stopping use train and val cells to fit."""
-    train, val, test = (rows[k] for k in ("train", "val", "test"))
-    known = np.concatenate([train, val])
+    fitted, val, test = (rows[k] for k in ("train", "val", "test"))
+    known = np.concatenate([fitted, val])
     if name == "mean":
         return np.broadcast_to(y[known].mean(axis=0), (len(test), y.shape[1]))
     if name.startswith("closed form"):
-        fitted_on = known if name == "closed form" else train
+        fitted_on = known if name == "closed form" else fitted
         model = fit_quadratic(torch.as_tensor(z[fitted_on]), torch.as_tensor(y[fitted_on]))
         if name != "closed form":
             model, _ = refit_low_rank(model, torch.as_tensor(z[val]), torch.as_tensor(y[val]), 4)
@@ -50,44 +62,60 @@ def _predict(
     if name in ("bilinear", "original"):
         make = Config.repaired if name == "bilinear" else Config.original
         use = config if name == "bilinear" and config else make(z.shape[1], y.shape[1])
-        model = ScBMLPRegressor(_seeded(use, seed), "mse" if name == "bilinear" else "l1")
-        pairs = [tuple(torch.as_tensor(a[r], dtype=torch.float32) for a in (z, y)) for r in (train, val)]
+        model = ScBMLPRegressor(replace(use, seed=seed, device=device), "mse" if name == "bilinear" else "l1")
+        pairs = [tuple(torch.as_tensor(a[r], dtype=torch.float32) for a in (z, y)) for r in (fitted, val)]
         model.fit(*pairs)
         with torch.no_grad():
             return model(torch.as_tensor(z[test], dtype=torch.float32)).double().numpy()
-    return _sklearn(name, seed).fit(z[known], y[known]).predict(z[test])
+    if name == "MLP":
+        return _mlp(z, y, rows, seed, device)
+    return _sklearn(name).fit(z[known], y[known]).predict(z[test])
 
 
-def _seeded(config: Config, seed: int) -> Config:
-    from dataclasses import replace
-
-    return replace(config, seed=seed)
-
-
-def _sklearn(name: str, seed: int) -> Any:
+def _sklearn(name: str) -> Any:
     if name == "ridge":
         from sklearn.linear_model import RidgeCV
 
         return RidgeCV(np.logspace(-1, 6, 22))
-    if name == "kNN":
-        from sklearn.neighbors import KNeighborsRegressor
+    from sklearn.neighbors import KNeighborsRegressor
 
-        return KNeighborsRegressor(10, metric="cosine")
-    from sklearn.compose import TransformedTargetRegressor
-    from sklearn.neural_network import MLPRegressor
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import FunctionTransformer, StandardScaler
+    return KNeighborsRegressor(10, metric="cosine")
 
-    net = MLPRegressor(
-        hidden_layer_sizes=(64,),
-        alpha=1.0,
-        early_stopping=True,
-        validation_fraction=0.15,
-        max_iter=200,
-        random_state=seed,
+
+class _MLP(torch.nn.Module):
+    """One hidden layer of 64 ReLU, on the input scale and with the training of the repaired layer."""
+
+    def __init__(self, n_inputs: int, n_outputs: int, seed: int) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.first = torch.nn.utils.skip_init(torch.nn.Linear, n_inputs, 64)
+        self.second = torch.nn.utils.skip_init(torch.nn.Linear, 64, n_outputs)
+        with torch.no_grad():
+            for layer in (self.first, self.second):
+                for weight in layer.parameters():
+                    weight.uniform_(-1, 1, generator=generator).div_(layer.in_features**0.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(torch.relu(self.first(x)))
+
+    def loss(self, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        return ((self(batch[0]) - batch[1]) ** 2).mean()
+
+
+def _mlp(z: np.ndarray, y: np.ndarray, rows: dict[str, np.ndarray], seed: int, device: str) -> np.ndarray:
+    length = np.sqrt((z[rows["train"]] ** 2).sum(axis=1).mean())
+    mean, std = y[rows["train"]].mean(axis=0), y[rows["train"]].std(axis=0)
+    x, t = (
+        torch.as_tensor(a, dtype=torch.float32) for a in (z / length, (y - mean) / np.where(std > 0, std, 1))
     )
-    # inputs of root mean square length 1 per gene keep the default step size sensible for any number of genes
-    return TransformedTargetRegressor(make_pipeline(FunctionTransformer(), net), transformer=StandardScaler())
+    model = _MLP(z.shape[1], y.shape[1], seed)
+    plan = TrainingPlan(
+        max_epochs=60, lr=3e-3, batch_size=64, seed=seed, weight_decay=0.1, accelerator=device
+    )
+    pairs = [(x[rows[k]], t[rows[k]]) for k in ("train", "val")]
+    train(model, pairs[0], plan=plan, validation=pairs[1])
+    with torch.no_grad():
+        return mean + std * model(x[rows["test"]]).double().numpy()
 
 
 def baselines(
@@ -99,6 +127,7 @@ def baselines(
     seeds: Sequence[int] = (0, 1, 2),
     clip: float | None = None,
     config: Config | None = None,
+    device: str = "cpu",
 ) -> pd.DataFrame:
     """Test R² of several models on the same random splits (70/15/15).
 
@@ -114,6 +143,8 @@ def baselines(
         One split per seed; the seed also starts the networks.
     config
         Recipe of ``"bilinear"``, `Config.repaired` by default.
+    device
+        Where networks train, see `Config`.
 
     Returns
     -------
@@ -136,7 +167,7 @@ def baselines(
         rows = parts(holder, "bmlp_split")
         z, _ = tools.scaled(adata, layer, np.concatenate([rows["train"], rows["val"]]), clip)
         for name in models:
-            r2 = stats.r2(y[rows["test"]], _predict(name, z, y, rows, seed, config))
+            r2 = stats.r2(y[rows["test"]], _predict(name, z, y, rows, seed, config, device))
             found.append(
                 pd.DataFrame({"model": name, "seed": seed, "output": np.arange(y.shape[1]), "r2": r2})
             )
@@ -332,3 +363,31 @@ def leakage(
             found = np.c_[np.ones(len(test)), found] @ turn
         r2.append(stats.r2(y[test], found))
     return pd.DataFrame({"output": np.arange(y.shape[1]), "transductive": r2[0], "inductive": r2[1]})
+
+
+def planted_study(
+    n_seeds: int = 5, *, n_obs: int = 1500, counts: bool = False, seed: int = 0, **options: Any
+) -> pd.DataFrame:
+    """Precision on `n_seeds` simulations with planted modules, closed form against correlation.
+
+    Parameters
+    ----------
+    n_seeds, seed
+        Simulations, with seeds ``seed, seed + 1, ...``.
+    n_obs, counts, options
+        Arguments of `planted`; counts are normalised by `preprocess`.
+
+    Returns
+    -------
+    The tables of `planted_precision` one below the other, with a column ``seed``.
+    """
+    import pandas as pd
+
+    found = []
+    for one in range(seed, seed + _checks.integer("n_seeds", n_seeds)):
+        adata = planted(n_obs, counts=counts, seed=one, **options)
+        if counts:
+            preprocess(adata)
+        tools.fit(adata, target="targets", layer=INPUT if counts else None, split_key=None, offsets=PLANTED_OFFSETS)
+        found.append(planted_precision(adata).assign(seed=one))
+    return pd.concat(found, ignore_index=True)

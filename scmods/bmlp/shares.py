@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from scmods import _arrays
+from scmods import _checks
 from scmods.bmlp import core
+from scmods.bmlp.checks import z_scores
 from scmods.bmlp.closed_form import QuadraticModel
 from scmods.bmlp.estimators import ScBMLPRegressor
 from scmods.bmlp.keys import Keys
@@ -19,14 +20,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 __all__ = ["gene_pairs", "gene_shares"]
-
-
-def _z(adata: AnnData, genes: Any, info: dict[str, Any], keys: Keys) -> torch.Tensor:
-    x = _arrays.matrix(adata, info["layer"] or None)
-    mean, std = adata.var[keys.mean].to_numpy(), adata.var[keys.std].to_numpy()
-    block = (_arrays.dense(x) - mean) / np.where(std > 0, std, 1.0)
-    block = np.clip(block, -info["clip"], info["clip"]) if info["clip"] else block
-    return torch.as_tensor(block if genes is None else block[:, genes])
 
 
 def gene_shares(
@@ -41,7 +34,9 @@ def gene_shares(
     """
     info = info_of(adata, key_added)
     return (
-        readable(model).gene_shares(_z(adata, None, info, Keys(key_added)), output_of(info, output)).numpy()
+        readable(model)
+        .gene_shares(torch.as_tensor(z_scores(adata, key_added=key_added)), output_of(info, output))
+        .numpy()
     )
 
 
@@ -74,16 +69,20 @@ def gene_pairs(
 
     info, keys = info_of(adata, key_added), Keys(key_added)
     o = output_of(info, output)
+    _checks.integer("n_pairs", n_pairs)
+    _checks.integer("n_genes", n_genes, 2)
     reader = readable(model)
     size = (adata.varm[keys.modes][:, :, o] ** 2) @ np.abs(info["eigenvalues"][o])
     chosen = np.sort(np.argsort(-size, kind="stable")[: min(n_genes, adata.n_vars)])
-    x = _z(adata, chosen, info, keys).numpy()
+    x = z_scores(adata, key_added=key_added)[:, chosen]
     weight = 2 * _submatrix(reader, o, chosen)
     second = x**2
     mean = x.T @ x / len(x)
     spread = np.sqrt(np.maximum(second.T @ second / len(x) - mean**2, 0.0))
-    effect = np.triu(weight * spread, 1)
-    a, b = np.unravel_index(np.argsort(-np.abs(effect), axis=None, kind="stable")[:n_pairs], effect.shape)
+    effect = weight * spread
+    a, b = np.triu_indices(len(chosen), 1)
+    best = np.argsort(-np.abs(effect[a, b]), kind="stable")[:n_pairs]
+    a, b = a[best], b[best]
     norm = np.sqrt(np.diag(mean))
     norm[norm == 0] = 1.0
     names = adata.var_names[chosen]

@@ -38,7 +38,7 @@ def _jaccards(runs: list[np.ndarray], n_genes: int) -> np.ndarray:
 
 def seed_stability(
     adata: AnnData, *, target: str = "X_freq", layer: str | None = None, seeds: Sequence[int] = range(5),
-    n_genes: int = 50, split_key: str = "bmlp_split", recipe: str = "repaired", **changes: Any,
+    n_genes: int = 50, split_key: str = "bmlp_split", recipe: str = "repaired", device: str = "cpu", **changes: Any,
 ) -> pd.DataFrame:  # fmt: skip
     """Do the modules of the trained layer repeat when only the seed changes?
 
@@ -50,6 +50,8 @@ def seed_stability(
         Size of a module: largest absolute loadings of the mode with the largest absolute eigenvalue.
     recipe
         ``"repaired"``, ``"original"``, or ``"untrained"`` (the original's random start, a control).
+    device
+        Where the layers train, see `Config`.
     changes
         Fields of `Config` to change.
 
@@ -71,7 +73,9 @@ def seed_stability(
     loss = "mse" if recipe == "repaired" else "l1"
     loadings, r2 = [], []
     for seed in seeds:
-        model = ScBMLPRegressor(make(z.shape[1], y.shape[1], **(changes | {"seed": int(seed)})), loss)
+        model = ScBMLPRegressor(
+            make(z.shape[1], y.shape[1], **(changes | {"seed": int(seed), "device": device})), loss
+        )
         if recipe != "untrained":
             model.fit(*((x[rows[k]], t[rows[k]]) for k in ("train", "val")))
         with torch.no_grad():

@@ -62,7 +62,10 @@ def _closed_form(
     refuse_counts(adata, layer)
     x = _arrays.matrix(adata, layer)
     found = _arrays.moments(x, rows)
-    scores, loadings, _ = pca(x, n_pcs or 50, clip=clip, rows=rows, moments=found)
+    _, loadings, _ = pca(x, n_pcs or 50, clip=clip, rows=rows, moments=found)
+    # not the scores of pca: after clipping those are centred again, which new cells are not
+    blocks = _arrays.blocks(x, rows)
+    scores = np.concatenate([found.scale(block, clip) @ loadings for _, block in blocks])
     model = fit_quadratic_pcs(
         torch.as_tensor(scores), targets, torch.as_tensor(loadings.copy()), n_genes=adata.n_vars, **grid
     )
@@ -125,6 +128,7 @@ def fit(
     n_pcs: int | None = None,
     clip: float | None = None,
     config: Config | None = None,
+    loss_fn: str = "mse",
     key_added: str = "bmlp",
     **grid: Any,
 ) -> QuadraticModel | ScBMLPRegressor:
@@ -149,6 +153,8 @@ def fit(
         Cut z-scores at this size.
     config
         Recipe of the bilinear layer, `Config.repaired` by default; holds the seed.
+    loss_fn
+        Loss of the bilinear layer: ``"mse"``, ``"l1"`` or ``"huber"``.
     key_added
         Prefix of the keys.
     grid
@@ -182,7 +188,7 @@ def fit(
                 "method='bilinear' stops by validation cells, so it needs a split.",
                 "Run `bmlp.split(adata)`.",
             )
-        model, z, found = _train(adata, layer, clip, rows, y, config)
+        model, z, found = _train(adata, layer, clip, rows, y, config, loss_fn)
     else:
         known = np.sort(np.concatenate([rows[k] for k in ("train", "val") if k in rows]))
         model, z, found = _closed_form(adata, layer, clip, n_pcs, known, y, **grid)
@@ -237,10 +243,11 @@ def _train(
     rows: dict[str, np.ndarray],
     y: np.ndarray,
     config: Config | None,
+    loss_fn: str,
 ) -> tuple[ScBMLPRegressor, np.ndarray, _arrays.Moments]:
     z, found = scaled(adata, layer, rows["train"], clip)
     config = config or Config.repaired(adata.n_vars, y.shape[1])
-    model = ScBMLPRegressor(config)
+    model = ScBMLPRegressor(config, loss_fn)
     pairs = [
         tuple(torch.as_tensor(a[rows[name]], dtype=torch.float32) for a in (z, y))
         for name in ("train", "val")

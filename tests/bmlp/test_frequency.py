@@ -379,7 +379,7 @@ def test_inductive_frequencies_do_not_see_the_test_cells():
 
 
 def test_global_generators_are_left_alone(tiny):
-    np.random.seed(5)  # noqa: NPY002
+    np.random.seed(5)
     before = np.random.get_state()[1].copy()
     bmlp.frequencies(tiny, n_comps=2)
     bmlp.split(tiny)
