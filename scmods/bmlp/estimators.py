@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from scmods import _checks
+from scmods.bmlp import _sets
 from scmods.bmlp.core import BilinearMLP, unit_rows
 from scmods.training import History, TrainingPlan, train
 
@@ -126,33 +127,6 @@ def _known(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _tensors(what: str, data: Dataset | tuple[Tensor, Tensor], d_input: int) -> tuple[Tensor, Tensor]:
-    """The two tensors of a data set: gathered at once from a TensorDataset, row by row from another one."""
-    from torch.utils.data import Subset, TensorDataset
-
-    if isinstance(data, tuple):
-        x, y = data
-    elif isinstance(data, TensorDataset):
-        x, y = data.tensors
-    elif isinstance(data, Subset) and isinstance(data.dataset, TensorDataset):
-        x, y = data.dataset[torch.as_tensor(data.indices)]
-    elif len(data):
-        x, y = (torch.stack([torch.as_tensor(row[k]) for row in data]) for k in (0, 1))
-    else:
-        x = y = torch.zeros(0, d_input)
-    if len(x) == 0:
-        _checks.fail(
-            f"The {what} set has no cells.",
-            "Both sets need at least one: split by bmlp.split(adata, fractions=(0.7, 0.15, 0.15)).",
-        )
-    if x.ndim != 2 or x.shape[1] != d_input:
-        _checks.fail(
-            f"The {what} cells have shape {tuple(x.shape)}, but Config(d_input={d_input}) expects (cells, {d_input}).",
-            f"Write Config(d_input={x.shape[-1]}), or give the genes that the model was made for, in their order.",
-        )
-    return x, y
-
-
 class _ScBMLP(BilinearMLP):
     """What both estimators share: inputs, noise, training, weights on genes."""
 
@@ -234,6 +208,10 @@ class _ScBMLP(BilinearMLP):
         """Mean loss per cell of a batch of prepared inputs and scaled targets."""
         return self._loss(self._scaled(batch[0]), batch[1])
 
+    def _checked(self, train: Any, val: Any) -> list[tuple[Tensor, Tensor]]:
+        dtype = self.head.weight.dtype
+        return [_sets.tensors(w, d, self.cfg.d_input, dtype) for w, d in (("train", train), ("val", val))]
+
     def _fit(self, x: Tensor, y: Tensor, val_x: Tensor, val_y: Tensor) -> History:
         with torch.no_grad():
             if self.cfg.input_scale == "common":
@@ -303,15 +281,10 @@ class ScBMLPRegressor(_ScBMLP):
         FloatingPointError
             The loss became infinite or NaN.
         """
-        (x, y), (val_x, val_y) = (
-            _tensors(w, d, self.cfg.d_input) for w, d in (("train", train), ("val", val))
+        (x, y), (val_x, val_y) = self._checked(train, val)
+        y, val_y = (
+            _sets.outputs(w, t, self.cfg.d_output, x.dtype) for w, t in (("train", y), ("val", val_y))
         )
-        y, val_y = (t[:, None] if t.ndim == 1 else t for t in (y, val_y))
-        if y.shape[1] != self.cfg.d_output:
-            _checks.fail(
-                f"The targets have {y.shape[1]} columns, but Config(d_output={self.cfg.d_output}).",
-                f"Write Config(d_output={y.shape[1]}).",
-            )
         if self.cfg.scale_targets:
             std = y.std(dim=0) if len(y) > 1 else torch.ones_like(y[0])
             self.target_mean, self.target_std = y.mean(dim=0), torch.where(std > 0, std, torch.ones_like(std))
@@ -334,10 +307,8 @@ class ScBMLPClassifier(_ScBMLP):
 
     def fit(self, train: Dataset | tuple[Tensor, Tensor], val: Dataset | tuple[Tensor, Tensor]) -> History:
         """Train on cells and class numbers 0, 1, ...; arguments and result as for `ScBMLPRegressor.fit`."""
-        (x, y), (val_x, val_y) = (
-            _tensors(w, d, self.cfg.d_input) for w, d in (("train", train), ("val", val))
-        )
-        y, val_y = y.long().reshape(-1), val_y.long().reshape(-1)
+        (x, y), (val_x, val_y) = self._checked(train, val)
+        y, val_y = _sets.classes("train", y), _sets.classes("val", val_y)
         low, high = int(min(y.min(), val_y.min())), int(max(y.max(), val_y.max()))
         if low < 0 or high >= self.cfg.d_output:
             _checks.fail(
