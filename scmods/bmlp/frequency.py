@@ -1,4 +1,4 @@
-"""From an AnnData to its graph frequencies: check the values, build the graph, solve, split the cells."""
+"""From an AnnData to its graph frequencies: check the values, build the graph, solve."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scmods import _arrays, _checks, graph
-from scmods.bmlp.keys import FreqKeys, Keys
+from scmods.bmlp.keys import FreqKeys
+from scmods.bmlp.splits import parts, split
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -37,7 +38,25 @@ def refuse_counts(adata: AnnData, layer: str | None) -> _arrays.Moments:
             "Normalise first: `bmlp.preprocess(adata)` divides every cell by its total and takes the logarithm;",
             f"then pass layer={INPUT!r}.",
         )
+    if adata.n_obs < 3:
+        _checks.fail(
+            f"There are {adata.n_obs} cells, but at least 3 are needed.", "Check the filter of the cells."
+        )
+    if found.n_constant == adata.n_vars:
+        _checks.fail(
+            f"All {adata.n_vars} genes have the same value in every cell: every gene is constant.",
+            f"Available layers: {_checks.listing(adata.layers)}. Name another matrix: layer='...'.",
+        )
     return found
+
+
+def options_of_scaling(n_pcs: object, clip: object, rows: int, genes: int) -> None:
+    """Refuse numbers of components and bounds of z-scores that cannot be, under their names here."""
+    if n_pcs is not None:
+        why = f"There are {rows} cells and {genes} genes."
+        _checks.integer("n_pcs", n_pcs, 1, max(1, min(rows - 1, genes)), why)
+    if clip is not None and _checks.number("clip", clip, 0.0, why="Write clip=10.0, or clip=None.") == 0:
+        _checks.fail("`clip` is 0, which would cut every z-score to 0.", "Write clip=10.0, or clip=None.")
 
 
 def preprocess(
@@ -108,7 +127,9 @@ def coordinates(
         _checks.key(adata, "obsm", use_rep, "Pass use_rep=None to use the genes.")
         rep = _checks.numeric(f"`adata.obsm[{use_rep!r}]`", adata.obsm[use_rep])
         rep = rep if rows is None else rep[rows]
-        _checks.finite(f"`adata.obsm[{use_rep!r}]`", rep, adata.obs_names)
+        _checks.finite(
+            f"`adata.obsm[{use_rep!r}]`", rep, adata.obs_names if rows is None else adata.obs_names[rows]
+        )
         return rep
     refuse_counts(adata, layer)
     x = _arrays.matrix(adata, layer)
@@ -227,7 +248,11 @@ def frequencies(
         "n_comps": n_comps, "n_neighbors": n_neighbors, "layer": layer or "", "use_rep": use_rep or "",
         "n_pcs": n_pcs or 0, "metric": metric, "mode": mode, "kind": kind, "clip": clip or 0.0,
     }  # fmt: skip
+    _checks.one_of("mode", mode, ("union", "mutual"))
+    options_of_scaling(n_pcs, clip, adata.n_obs, adata.n_vars)
     x = coordinates(adata, layer=layer, use_rep=use_rep, n_pcs=n_pcs, clip=clip)
+    if metric == "cosine" and use_rep is not None:
+        _checks.positive_rows(f"`adata.obsm[{use_rep!r}]`", np.linalg.norm(x, axis=1), adata.obs_names)
     pairs, adjacency, _ = _solve(x, options)
     _warn(pairs, x, options)
     from scipy import sparse
@@ -265,73 +290,6 @@ def largest_component(adata: AnnData, *, key_added: str = "freq") -> AnnData:
     kept = adata[labels == 0].copy()
     frequencies(kept, key_added=key_added, **options)
     return kept
-
-
-def split(
-    adata: AnnData,
-    *,
-    fractions: tuple[float, float, float] = (0.7, 0.15, 0.15),
-    cluster_key: str | None = None,
-    seed: int = 0,
-    key_added: str = "bmlp",
-    copy: bool = False,
-) -> AnnData | None:
-    """Divide the cells at random into train, val and test: ``obs["bmlp_split"]``.
-
-    Parameters
-    ----------
-    fractions
-        Shares of train, val and test, adding up to 1; each set gets at least one cell.
-    cluster_key
-        Column of labels to divide each class alike; classes need three cells.
-    seed
-        Seed of the order.
-    key_added, copy
-        Prefix of the key; return a changed copy instead.
-
-    Returns
-    -------
-    ``None`` or the copy, with the categorical column.
-
-    Raises
-    ------
-    ValueError
-        Fractions that are not positive or do not add up to 1; too few cells; classes that are too small.
-    """
-    if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-9:
-        _checks.fail(f"`fractions` is {fractions}, but must be three positive shares that add up to 1.",
-                     "Write fractions=(0.7, 0.15, 0.15).")  # fmt: skip
-    if adata.n_obs < 3:
-        _checks.fail(f"There are {adata.n_obs} cells, but a split into three sets needs at least 3.")
-    adata = adata.copy() if copy else adata
-    rng = np.random.default_rng(_checks.integer("seed", seed, 0))
-    groups = np.zeros(adata.n_obs) if cluster_key is None else _checks.labels(adata, cluster_key, 3)
-    out = np.empty(adata.n_obs, dtype=object)
-    for group in np.unique(groups.astype(str)):
-        rows = rng.permutation(np.flatnonzero(groups.astype(str) == group))
-        val = min(max(1, round(fractions[1] * len(rows))), len(rows) - 2)
-        test = min(max(1, round(fractions[2] * len(rows))), len(rows) - val - 1)
-        out[rows[:val]], out[rows[val : val + test]], out[rows[val + test :]] = "val", "test", "train"
-    import pandas as pd
-
-    adata.obs[Keys(key_added).split] = pd.Categorical(out, ["train", "val", "test"])
-    return adata if copy else None
-
-
-def parts(adata: AnnData, split_key: str) -> dict[str, np.ndarray]:
-    """Row numbers of train, val and test; refuses a missing column, other names and empty sets."""
-    _checks.key(adata, "obs", split_key, "Run `bmlp.split(adata)` first.")
-    column = adata.obs[split_key].astype(str).to_numpy()
-    for value in np.unique(column):
-        _checks.one_of(f"adata.obs[{split_key!r}]", value, ("train", "val", "test"))
-    rows = {name: np.flatnonzero(column == name) for name in ("train", "val", "test")}
-    for name, found in rows.items():
-        if len(found) == 0:
-            _checks.fail(
-                f"`adata.obs[{split_key!r}]` has no {name!r} cells; all three sets are needed.",
-                "Split anew: bmlp.split(adata, fractions=(0.7, 0.15, 0.15)).",
-            )
-    return rows
 
 
 def inductive_frequencies(

@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 __all__ = ["gene_pairs", "gene_shares"]
 
 
+def _reader(adata: AnnData, model: QuadraticModel | ScBMLPRegressor) -> QuadraticModel | Bilinear:
+    """The model with its reading methods; refuses one that was made for other genes."""
+    reader = readable(model)
+    genes = reader.linear.shape[1]
+    if genes != adata.n_vars:
+        _checks.fail(
+            f"`adata` has {adata.n_vars} genes, but the model was made for {genes}.",
+            "Give the same genes in the same order: adata[:, gene_names].",
+        )
+    return reader
+
+
 def gene_shares(
     adata: AnnData, model: QuadraticModel | ScBMLPRegressor, output: int = 0, *, key_added: str = "bmlp"
 ) -> np.ndarray:
@@ -33,11 +45,8 @@ def gene_shares(
     linear part. Positive: the gene, with its partners, raises the output of that cell.
     """
     info = info_of(adata, key_added)
-    return (
-        readable(model)
-        .gene_shares(torch.as_tensor(z_scores(adata, key_added=key_added)), output_of(info, output))
-        .numpy()
-    )
+    reader, o = _reader(adata, model), output_of(info, output)
+    return reader.gene_shares(torch.as_tensor(z_scores(adata, key_added=key_added)), o).numpy()
 
 
 def gene_pairs(
@@ -71,7 +80,7 @@ def gene_pairs(
     o = output_of(info, output)
     _checks.integer("n_pairs", n_pairs)
     _checks.integer("n_genes", n_genes, 2)
-    reader = readable(model)
+    reader = _reader(adata, model)
     size = (adata.varm[keys.modes][:, :, o] ** 2) @ np.abs(info["eigenvalues"][o])
     chosen = np.sort(np.argsort(-size, kind="stable")[: min(n_genes, adata.n_vars)])
     x = z_scores(adata, key_added=key_added)[:, chosen]

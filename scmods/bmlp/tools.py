@@ -11,7 +11,7 @@ from scmods import _arrays, _checks, stats
 from scmods.bmlp import core
 from scmods.bmlp.closed_form import QuadraticModel, fit_quadratic
 from scmods.bmlp.estimators import Config, ScBMLPRegressor
-from scmods.bmlp.frequency import parts, refuse_counts
+from scmods.bmlp.frequency import options_of_scaling, parts, refuse_counts
 from scmods.bmlp.keys import Keys
 from scmods.bmlp.primal import fit_quadratic_pcs
 from scmods.graph import pca
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["fit", "modules", "top_genes"]
 
+GRID = ("offsets", "ridges", "refit")
 DUAL_CELLS = 5000  # up to here the cells x cells kernel is cheaper than the products of the components
 
 
@@ -31,6 +32,11 @@ def target_matrix(adata: AnnData, target: str) -> np.ndarray:
     what = f"`adata.obsm[{target!r}]`"
     values = _checks.numeric(what, adata.obsm[target])
     values = values[:, None] if values.ndim == 1 else values
+    if values.ndim != 2 or values.shape[1] == 0:
+        _checks.fail(
+            f"{what} has shape {values.shape}, but must be (cells, outputs) with at least one output.",
+            f"Name another of {_checks.listing(adata.obsm)}: target='...'.",
+        )
     _checks.finite(what, values, adata.obs_names)
     return values
 
@@ -114,7 +120,36 @@ def readable(model: QuadraticModel | ScBMLPRegressor) -> QuadraticModel | Biline
                 "Train with Config.repaired(...), which scales all cells alike.",
             )
         return Bilinear(model)
+    if not isinstance(model, QuadraticModel):
+        _checks.fail(
+            f"`model` is a {type(model).__name__}, but must be what `fit` returned.",
+            "Write model = bmlp.fit(adata) and pass it on.",
+            kind=TypeError,
+        )
     return model
+
+
+def _options(method: str, config: object, grid: dict[str, Any]) -> None:
+    """Refuse options that `fit` does not know, or that belong to the other method."""
+    for name in grid:
+        if name not in GRID:
+            _checks.fail(
+                f"bmlp.fit has no argument {name!r}. Further options of the closed form: {_checks.listing(GRID)}.",
+                _checks.nearest(name, GRID),
+                kind=TypeError,
+            )
+        if method == "bilinear":
+            _checks.fail(
+                f"{name!r} is an option of the closed form, but method='bilinear' was asked for.",
+                "Its recipe is given as config=Config.repaired(n_genes, n_outputs, ...).",
+                kind=TypeError,
+            )
+    if config is not None and not isinstance(config, Config):
+        _checks.fail(
+            f"`config` is a {type(config).__name__}, but must be a Config.",
+            "Write config=bmlp.Config.repaired(adata.n_vars, n_outputs, n_epochs=60).",
+            kind=TypeError,
+        )
 
 
 def fit(
@@ -180,8 +215,11 @@ def fit(
     """
     _checks.one_of("method", method, ("closed_form", "bilinear"))
     _checks.integer("n_modes", n_modes)
+    _options(method, config, grid)
     y = target_matrix(adata, target)
     rows = {"train": np.arange(adata.n_obs)} if split_key is None else parts(adata, split_key)
+    fitted = sum(len(rows[k]) for k in ("train", "val") if k in rows)
+    options_of_scaling(n_pcs, clip, fitted, adata.n_vars)
     if method == "bilinear":
         if split_key is None:
             _checks.fail(
