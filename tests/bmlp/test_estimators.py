@@ -228,7 +228,7 @@ def test_vector_of_targets_is_one_output():
 def test_losses_learn_a_quadratic_target(loss_fn):
     x, y = data(600)
     train, val = halves(x, y, 500)
-    model = ScBMLPRegressor(Config.repaired(8, 2, n_epochs=60), loss_fn)
+    model = ScBMLPRegressor(Config.repaired(8, 2, n_epochs=60, lr=1e-2), loss_fn)
     model.fit(train, val)
     with torch.no_grad():
         r2 = 1 - ((model(val[0]) - val[1]) ** 2).mean(0) / val[1].var(0)
@@ -239,7 +239,7 @@ def test_repairs_are_needed():
     x, y = data(500)
     train, val = halves(x, y, 400)
     r2 = []
-    for cfg in (Config.repaired(8, 2, n_epochs=30), Config.original(8, 2, n_epochs=30)):
+    for cfg in (Config.repaired(8, 2, n_epochs=30, lr=1e-2), Config.original(8, 2, n_epochs=30)):
         model = ScBMLPRegressor(cfg)
         model.fit(train, val)
         with torch.no_grad():
