@@ -180,8 +180,8 @@ def test_leakage_compares_on_the_same_targets():
     adata = anndata.AnnData(x + 0.05 * np.abs(np.random.default_rng(0).normal(size=x.shape)))
     bmlp.frequencies(adata, n_comps=3)
     bmlp.split(adata)
-    table = bmlp.leakage(adata)
     bmlp.fit(adata)
+    table = bmlp.leakage(adata)
     np.testing.assert_allclose(table["transductive"], adata.uns["bmlp"]["r2"], atol=1e-7)
     assert (table["inductive"] > 0.8).all()
     assert table["inductive"].mean() <= table["transductive"].mean() + 0.02
