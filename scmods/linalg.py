@@ -12,8 +12,13 @@ __all__ = ["fix_signs", "low_rank_eigh", "principal_angles"]
 def fix_signs(vectors: Float[Tensor, "*batch rows comps"]) -> Float[Tensor, "*batch rows comps"]:
     """Flip every column so that its entry of largest size is positive (the first one on ties).
 
-    The sign of an eigenvector is void; a rule makes two runs comparable. Ties within 1e-10 of the
-    largest size count as ties, so that rounding does not decide.
+    The sign of an eigenvector is void; a rule makes two runs comparable. Sizes within 1e-10 of the
+    largest count as ties, so that rounding does not decide.
+
+    Parameters
+    ----------
+    vectors
+        Vectors in the columns; a column of zeros stays as it is.
     """
     if vectors.shape[-2] == 0:
         return vectors
@@ -53,13 +58,23 @@ def low_rank_eigh(
     q, t = torch.linalg.qr(factor)
     small = t @ core @ t.T
     values, vectors = torch.linalg.eigh((small + small.mT) / 2)
-    return values.flip(-1), fix_signs(q @ vectors.flip(-1))
+    tall = q.new_empty(*vectors.shape[:-2], len(q), vectors.shape[-1])
+    # one matrix at a time: the tall vectors are the memory of the call, and `fix_signs` makes copies
+    for out, one in zip(tall.flatten(0, -3), vectors.flip(-1).flatten(0, -3), strict=True):
+        out.copy_(fix_signs(q @ one))
+    return values.flip(-1), tall
 
 
 def principal_angles(
     a: Float[Tensor, "rows left"], b: Float[Tensor, "rows right"]
 ) -> Float[Tensor, " angles"]:
-    """Cosines of the principal angles between two column spaces, descending: 1 means a shared direction."""
+    """Cosines of the principal angles between two column spaces, descending: 1 means a shared direction.
+
+    Parameters
+    ----------
+    a, b
+        Matrices of full column rank with the same rows.
+    """
     q, _ = torch.linalg.qr(a)
     p, _ = torch.linalg.qr(b)
     return torch.linalg.svdvals(q.T @ p).clamp(max=1.0)

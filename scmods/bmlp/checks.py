@@ -9,6 +9,7 @@ import numpy as np
 
 from scmods import _arrays, _checks, datasets
 from scmods.bmlp.frequency import detect, parts
+from scmods.bmlp.gene_names import match_genes, read_gene_sets
 from scmods.bmlp.keys import FreqKeys, Keys
 
 if TYPE_CHECKING:
@@ -17,7 +18,16 @@ if TYPE_CHECKING:
 
     from scmods.bmlp.closed_form import QuadraticModel
 
-__all__ = ["check_input", "fit_table", "frequency_table", "markers", "mean_loss", "module_lists", "z_scores"]
+__all__ = [
+    "check_input",
+    "fit_table",
+    "frequency_table",
+    "markers",
+    "mean_loss",
+    "module_lists",
+    "testable",
+    "z_scores",
+]
 
 GENE_SETS = ("markers", "hallmark", "go_bp_2021")
 
@@ -37,6 +47,9 @@ def check_input(
 
     Parameters
     ----------
+    adata
+        Annotated data; ``X`` or `layer`, the names of cells and genes, ``obs[cluster_key]`` and ``obsm[target]`` are
+        read. Nothing is written.
     cluster_key
         Column of labels; every label needs three cells.
     layer
@@ -102,6 +115,8 @@ def markers(
 
     Parameters
     ----------
+    adata
+        Annotated data; ``X`` or `layer`, ``obs[cluster_key]`` and ``var_names`` are read.
     cluster_key
         Column of labels.
     layer
@@ -132,11 +147,52 @@ def markers(
 
 
 def module_lists(table: pd.DataFrame) -> dict[str, list[str]]:
-    """The table of `modules` as lists by name, ready for `enrich`: ``"output 0, mode 2, positive end"``."""
+    """The table of `modules` as lists by name, ready for `enrich`.
+
+    Parameters
+    ----------
+    table
+        Table of `modules`; its columns ``output``, ``mode``, ``end`` and ``gene`` are read.
+
+    Returns
+    -------
+    Gene names in the order of the table, by name: ``"output 0, mode 2, positive end"``.
+    """
     out: dict[str, list[str]] = {}
     for row in table.itertuples():
         out.setdefault(f"output {row.output}, mode {row.mode}, {row.end} end", []).append(str(row.gene))
     return out
+
+
+def testable(
+    modules: dict[str, list[str]],
+    gene_sets: dict[str, list[str]] | str,
+    *,
+    background: list[str],
+    least: int = 3,  # noqa: PT028  (no test, in spite of its name)
+) -> tuple[dict[str, list[str]], dict[str, int]]:
+    """Divide modules into those with enough genes in any gene set to be tested, and the others.
+
+    Parameters
+    ----------
+    modules
+        Name -> genes, in the spelling of `background`.
+    gene_sets
+        Dictionary, name of a collection, or path of a .gmt file.
+    background
+        The measured genes.
+    least
+        Genes of a module that must occur in at least one set.
+
+    Returns
+    -------
+    The modules that can be tested, and for the others the number of their genes that occur in a set.
+    """
+    match = match_genes(background, read_gene_sets(gene_sets))
+    spelled = dict(zip(match.measured, match.names, strict=True))
+    known = {name: sum(spelled[g] in match.found for g in genes) for name, genes in modules.items()}
+    kept = {name: genes for name, genes in modules.items() if known[name] >= least}
+    return kept, {name: n for name, n in known.items() if n < least}
 
 
 def frequency_table(adata: AnnData, *, key_added: str = "freq") -> pd.DataFrame:
@@ -144,6 +200,8 @@ def frequency_table(adata: AnnData, *, key_added: str = "freq") -> pd.DataFrame:
 
     Parameters
     ----------
+    adata
+        Annotated data after `frequencies`; ``uns["freq"]`` and ``uns["freq_vals"]`` are read.
     key_added
         Prefix given to `frequencies`.
 
@@ -151,6 +209,11 @@ def frequency_table(adata: AnnData, *, key_added: str = "freq") -> pd.DataFrame:
     -------
     One row per frequency: ``eigenvalue``, ``gap`` to the next one, ``participation`` (share of the cells that
     carry the vector), ``residual`` of the eigenvalue equation.
+
+    Raises
+    ------
+    MissingKeyError
+        `frequencies` was not run under this prefix.
     """
     import pandas as pd
 
@@ -173,8 +236,10 @@ def fit_table(adata: AnnData, model: QuadraticModel, *, key_added: str = "bmlp")
 
     Parameters
     ----------
+    adata
+        Annotated data after `fit` in closed form; ``uns["bmlp"]`` is read.
     model
-        What `fit` returned.
+        Closed-form model that `fit` returned.
     key_added
         Prefix given to `fit`.
 
@@ -182,6 +247,11 @@ def fit_table(adata: AnnData, model: QuadraticModel, *, key_added: str = "bmlp")
     -------
     One row per output: ``c``, ``ridge``, the refit's factors of the ``linear`` part and of the ``interactions``
     (above 1: ridge had shrunk them), ``r2`` and ``r2_linear`` on the evaluated cells.
+
+    Raises
+    ------
+    MissingKeyError
+        `fit` was not run under this prefix.
     """
     import pandas as pd
 
@@ -198,16 +268,23 @@ def mean_loss(adata: AnnData, target: str, loss: str = "mse", *, split_key: str 
 
     Parameters
     ----------
+    adata
+        Annotated data; ``obsm[target]`` and ``obs[split_key]`` are read.
     target
-        Key of ``obsm``.
+        Key of ``obsm``: (cells, outputs).
     loss
-        ``"mse"`` or ``"l1"``.
+        ``"mse"``, mean squared error, or ``"l1"``, mean absolute error.
     split_key
         Column of `split`.
 
     Returns
     -------
-    Mean over validation cells and outputs, in the unit of the target.
+    Mean over validation cells and outputs, in the unit of the target; squared for ``"mse"``.
+
+    Raises
+    ------
+    MissingKeyError, ValueError
+        No such target or split, or an unknown loss.
     """
     _checks.one_of("loss", loss, ("mse", "l1"))
     _checks.key(adata, "obsm", target, "Run `bmlp.frequencies(adata)` first.")
@@ -221,8 +298,20 @@ def z_scores(adata: AnnData, *, key_added: str = "bmlp") -> np.ndarray:
 
     Parameters
     ----------
+    adata
+        Annotated data after `fit`; ``uns["bmlp"]``, ``var["bmlp_mean"]``, ``var["bmlp_std"]`` and the matrix that was
+        fitted are read.
     key_added
         Prefix given to `fit`, which stored means, standard deviations, layer and clipping.
+
+    Returns
+    -------
+    Array in the order of the cells; a gene that is constant among the fitted cells is only centred.
+
+    Raises
+    ------
+    MissingKeyError
+        `fit` was not run under this prefix.
     """
     keys = Keys(key_added)
     _checks.key(adata, "uns", keys.info, "Run `bmlp.fit(adata)` first.")

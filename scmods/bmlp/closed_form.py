@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 OFFSETS = (0.03, 0.1, 0.3, 1.0)
+OFFSET_CELLS = 1000  # c is chosen on at most that many cells; it matters little
 RIDGES = tuple(10.0 ** (k / 3) for k in range(-12, 7))
 
 
@@ -51,7 +52,7 @@ class QuadraticModel:
     core
         C: one weight per training cell (outputs, cells), or a symmetric matrix (outputs, comps, comps).
     offset, ridge
-        The c and the ridge strength chosen per output by leave-one-out error.
+        The c and the ridge strength of every output, chosen by leave-one-out error.
     loo
         Leave-one-out predictions of the training cells (cells, outputs), refit included.
     scalars
@@ -71,19 +72,41 @@ class QuadraticModel:
     def parts(
         self, x: Float[Tensor, "cells genes"]
     ) -> tuple[Float[Tensor, "cells outputs"], Float[Tensor, "cells outputs"]]:
-        """Linear part w.x and interaction part x'Bx of every cell, without B."""
+        """Linear part w.x and interaction part x'Bx of every cell, without B.
+
+        Parameters
+        ----------
+        x
+            Cells, scaled as those of the fit.
+
+        Returns
+        -------
+        The two parts, in the unit of the targets; with the intercept they add up to `predict`.
+        """
         inner = x @ self.factor.T
         if self.core.ndim == 2:
             return x @ self.linear.T, inner**2 @ self.core.T
         return x @ self.linear.T, torch.einsum("nq,oqp,np->no", inner, self.core, inner)
 
     def predict(self, x: Float[Tensor, "cells genes"]) -> Float[Tensor, "cells outputs"]:
-        """Outputs of every cell."""
+        """Outputs of every cell, in the unit of the targets.
+
+        Parameters
+        ----------
+        x
+            Cells, scaled as those of the fit.
+        """
         linear, quadratic = self.parts(x)
         return self.intercept + linear + quadratic
 
     def interaction_matrix(self, direction: Float[Tensor, " outputs"]) -> Float[Tensor, "genes genes"]:
-        """B of one combination of outputs; a unit vector picks one output. O(genes²) memory."""
+        """The symmetric B of one combination of outputs. O(genes²) memory.
+
+        Parameters
+        ----------
+        direction
+            Weight of every output; a unit vector picks one output.
+        """
         core = torch.tensordot(direction, self.core, dims=1)
         middle = core[:, None] * self.factor if core.ndim == 1 else core @ self.factor
         return self.factor.T @ middle
@@ -108,7 +131,15 @@ class QuadraticModel:
         return values.flip(-1)[None], fix_signs(vectors.flip(-1))[None]
 
     def gene_shares(self, x: Float[Tensor, "cells genes"], output: int) -> Float[Tensor, "cells genes"]:
-        """What every gene adds to the interaction part: x_i (Bx)_i; rows sum to x'Bx."""
+        """What every gene adds to the interaction part: x_i (Bx)_i; rows sum to x'Bx.
+
+        Parameters
+        ----------
+        x
+            Cells, scaled as those of the fit.
+        output
+            Number of the output, from 0.
+        """
         inner, core = x @ self.factor.T, self.core[output]
         return x * ((inner * core if core.ndim == 1 else inner @ core) @ self.factor)
 
@@ -161,7 +192,9 @@ def fit_quadratic(
     y
         Targets, any scale; their means over the cells are taken off first and added back.
     offsets, ridges
-        Grids of c and of the ridge strength. One value each switches the choice off.
+        Grids of c and of the ridge strength. One value each switches the choice off. One c serves all outputs
+        and is chosen by leave-one-out error, above 1,000 cells on every second, third, ... cell; the ridge is
+        chosen per output with all cells.
     refit
         Undo the shrinkage by the three leave-one-out numbers per output (see the module's text).
 
@@ -171,24 +204,19 @@ def fit_quadratic(
 
     Notes
     -----
-    O(cells³) per offset plus O(cells² genes); memory O(cells²). Above about 5,000 cells use
+    O(cells³ + cells² genes); memory O(cells²). Above about 5,000 cells use
     `scmods.bmlp.primal.fit_quadratic_pcs`, the same model in principal components.
     """
     genes, mean = x.shape[1], y.mean(dim=0)
     centred, inner = y - mean, x @ x.T / genes
     grid = torch.tensor(ridges, dtype=x.dtype, device=x.device)
-    best = torch.full_like(mean, torch.inf)
-    offset, ridge = torch.zeros_like(mean), torch.zeros_like(mean)
-    dual, parts = torch.zeros_like(y), y.new_zeros(3, *y.shape)
-    for c in offsets:
-        values, vectors = torch.linalg.eigh((c + inner) ** 2)
-        errors, duals = leave_one_out(values, vectors, centred, grid)
-        error, pick = errors.min(dim=0)
-        better = torch.nonzero(error < best)[:, 0]
-        if len(better):
-            best[better], offset[better], ridge[better] = error[better], c, grid[pick[better]]
-            dual[:, better] = duals[pick[better], :, better].T
-            parts[:, :, better] = loo_parts(values, vectors, inner, c, ridge[better], dual[:, better])
+    c = choose_offset(x, centred, genes, offsets, grid)
+    values, vectors = torch.linalg.eigh((c + inner) ** 2)
+    errors, duals = leave_one_out(values, vectors, centred, grid)
+    pick = errors.argmin(dim=0)
+    offset, ridge = torch.full_like(mean, c), grid[pick]
+    dual = duals[pick, :, torch.arange(y.shape[1])].T
+    parts = loo_parts(values, vectors, inner, c, ridge, dual)
     constant, linear, quadratic = parts
     if refit:
         scalars, loo = _refit(linear, quadratic, centred)
@@ -209,6 +237,31 @@ def fit_quadratic(
     )
 
 
+def choose_offset(
+    x: Float[Tensor, "cells coords"],
+    y: Float[Tensor, "cells outputs"],
+    n_genes: int,
+    offsets: tuple[float, ...],
+    ridges: Float[Tensor, " ridges"],
+) -> float:
+    """The c whose leave-one-out errors, relative to the outputs' variances and averaged, are smallest.
+
+    `x` holds cells, or their principal components; `y` centred targets. Every second, third, ... cell is used
+    where there are more than `OFFSET_CELLS`.
+    """
+    if len(offsets) == 1:
+        return float(offsets[0])
+    step = -(-len(y) // OFFSET_CELLS)
+    x, y = x[::step], y[::step]
+    inner = x @ x.T / n_genes
+    variance = (y**2).mean(dim=0).clamp_min(torch.finfo(y.dtype).tiny)
+    errors = []
+    for c in offsets:
+        found, _ = leave_one_out(*torch.linalg.eigh((c + inner) ** 2), y, ridges)
+        errors.append(float((found.amin(dim=0) / variance).mean()))
+    return float(offsets[errors.index(min(errors))])
+
+
 def loo_parts(
     values: Float[Tensor, " cells"],
     vectors: Float[Tensor, "cells cells"],
@@ -223,9 +276,8 @@ def loo_parts(
     prediction is :math:`(K_p a)_i - (K_p G)_{ii}\, a_i / G_{ii}`. The constant is per unit of c²:
     the three rows times (c², 1, 1) add up to the ordinary leave-one-out prediction.
     """
-    ones = torch.ones_like(inner[:1])
-    kernels = (ones, 2 * offset * inner, inner**2)
-    rotated = [k @ vectors for k in kernels]
+    kernels = (torch.ones_like(inner[:1]), 2 * offset * inner, inner**2)
+    rotated = [k @ vectors for k in kernels]  # the constant kernel has equal rows: one is enough
     inverse = 1 / (values[:, None] + ridge)
     left_out = dual / (vectors**2 @ inverse)
     return torch.stack(
@@ -249,6 +301,8 @@ def refit_low_rank(
     x: Float[Tensor, "cells genes"],
     y: Float[Tensor, "cells outputs"],
     rank: int,
+    *,
+    modes: Tensor | None = None,
 ) -> tuple[QuadraticModel, Float[Tensor, "cells outputs"]]:
     r"""Keep w.x and the `rank` modes of largest size, and refit their rank + 2 numbers per output.
 
@@ -262,12 +316,14 @@ def refit_low_rank(
         The cells to refit on, more than rank + 2 of them.
     rank
         Number of modes r; 0 leaves the linear part.
+    modes
+        Eigenvectors (outputs, genes, at least `rank`) from ``model.eigenmodes``, where several ranks are tried.
 
     Returns
     -------
     The refitted model (its ``loo`` holds leave-one-out predictions of the cells in `x`) and those predictions.
     """
-    _, vectors = model.eigenmodes(rank)
+    vectors = (model.eigenmodes(rank)[1] if modes is None else modes)[:, :, :rank]
     linear = x @ model.linear.T
     rows, left = [], []
     for o in range(y.shape[1]):

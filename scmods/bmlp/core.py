@@ -37,7 +37,27 @@ def bilinear(
     w_r: Float[Tensor, "hidden genes"],
     w_p: Float[Tensor, "outputs hidden"],
 ) -> Float[Tensor, "cells outputs"]:
-    r"""The layer: :math:`f(x) = P\,(Lx \circ Rx)`, a product of two linear maps, hence exactly quadratic."""
+    r"""The layer: :math:`f(x) = P\,(Lx \circ Rx)`, a product of two linear maps, hence exactly quadratic.
+
+    Parameters
+    ----------
+    x
+        Cells.
+    w_l, w_r
+        L and R: one row of gene weights per hidden product.
+    w_p
+        P: the weight of every product in every output.
+
+    Examples
+    --------
+    Two genes, one hidden unit that multiplies them, one output that takes it three times:
+
+    >>> x = torch.tensor([[1.0, 2.0], [-1.0, 4.0]])
+    >>> w_l, w_r = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    >>> bilinear(x, w_l, w_r, torch.tensor([[3.0]]))
+    tensor([[  6.],
+            [-12.]])
+    """
     return ((x @ w_l.T) * (x @ w_r.T)) @ w_p.T
 
 
@@ -48,8 +68,23 @@ def interaction_matrix(
 
     .. math:: B = \tfrac12 \sum_h p_h\,(l_h r_h^\top + r_h l_h^\top)
 
-    `p` is one row of P, or ``direction @ w_p`` for a combination of outputs. One matrix at a time:
-    O(genes²) memory. For spectra use `eigenmodes`, which never forms it.
+    One matrix at a time: O(genes²) memory. For spectra use `eigenmodes`, which never forms it.
+
+    Parameters
+    ----------
+    w_l, w_r
+        L and R, rows :math:`l_h` and :math:`r_h`.
+    p
+        One row of P, or ``direction @ w_p`` for a combination of outputs.
+
+    Examples
+    --------
+    The product of two genes, three times, is shared by the entries (0, 1) and (1, 0):
+
+    >>> w_l, w_r = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    >>> interaction_matrix(w_l, w_r, torch.tensor([3.0]))
+    tensor([[0.0000, 1.5000],
+            [1.5000, 0.0000]])
     """
     half = (w_l * p[:, None]).T @ w_r
     return (half + half.T) / 2
@@ -148,7 +183,19 @@ def affine_parts(
 
 
 def unit_rows(x: Float[Tensor, "cells genes"]) -> Float[Tensor, "cells genes"]:
-    """Every cell divided by its length; a zero row stays zero."""
+    """Every cell divided by its length; a zero row stays zero.
+
+    Parameters
+    ----------
+    x
+        Cells.
+
+    Examples
+    --------
+    >>> unit_rows(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
+    tensor([[0.6000, 0.8000],
+            [0.0000, 0.0000]])
+    """
     norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
     return x / torch.where(norm > 0, norm, torch.ones_like(norm))
 
@@ -202,7 +249,13 @@ class BilinearMLP(nn.Module):
                     parameter.zero_()
 
     def hidden(self, x: Float[Tensor, "cells genes"]) -> Float[Tensor, "cells hidden"]:
-        """The products of the two linear maps, before the head."""
+        """The products of the two linear maps, before the head.
+
+        Parameters
+        ----------
+        x
+            Cells, without the constant feature: it is appended here.
+        """
         if self.constant:
             x = torch.cat([x, x.new_full((len(x), 1), self.constant)], dim=1)
         return self.left(x) * self.right(x)

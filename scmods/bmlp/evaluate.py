@@ -1,4 +1,4 @@
-"""Is it true? Baselines, nulls, stability, planted modules, and the comparison with correlation."""
+"""Is it true? Baselines, number of modes, shuffled targets, and what test cells in the graph are worth."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ from scmods import _checks, stats
 from scmods.bmlp import tools
 from scmods.bmlp.closed_form import fit_quadratic, refit_low_rank
 from scmods.bmlp.estimators import Config, ScBMLPRegressor
-from scmods.bmlp.frequency import INPUT, inductive_frequencies, parts, preprocess, split
-from scmods.bmlp.keys import FreqKeys, Keys
-from scmods.bmlp.simulate import planted
-from scmods.bmlp.stability import top_sets
+from scmods.bmlp.frequency import inductive_frequencies, parts, split
+from scmods.bmlp.keys import FreqKeys
 from scmods.training import TrainingPlan, train
 
 if TYPE_CHECKING:
@@ -25,16 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "baselines",
-    "compare_with_correlation",
-    "correlations",
     "leakage",
     "permuted_null",
-    "planted_precision",
-    "planted_study",
     "rank_curve",
 ]
-
-PLANTED_OFFSETS = (0.03, 0.1)  # leave-one-out takes the small ones here; the whole grid costs twice the time
 
 MODELS = ("mean", "ridge", "kNN", "MLP", "closed form", "closed form, rank 4", "bilinear", "original")
 
@@ -133,6 +125,8 @@ def baselines(
 
     Parameters
     ----------
+    adata
+        Annotated data; ``X`` or `layer` and ``obsm[target]`` are read; stored splits are not.
     target, layer, clip
         As for `fit`.
     models
@@ -157,6 +151,12 @@ def baselines(
     """
     import pandas as pd
 
+    if isinstance(models, str):
+        _checks.fail(
+            f"`models` is {models!r}, but must be a list of names.",
+            f"Write models=({models!r},).",
+            kind=TypeError,
+        )
     for name in models:
         _checks.one_of("models", name, MODELS)
     y = tools.target_matrix(adata, target)
@@ -180,9 +180,28 @@ def rank_curve(
 ) -> pd.DataFrame:  # fmt: skip
     """How many modes an output needs: test R² of the closed form with its r largest modes, refitted on val.
 
+    Parameters
+    ----------
+    adata
+        Annotated data after `split`; ``X`` or `layer`, ``obsm[target]`` and ``obs[split_key]`` are read.
+    target
+        Key of ``obsm``: (cells, outputs), the frequencies by default.
+    layer
+        Logged expression, ``adata.X`` by default; raw counts are refused.
+    ranks
+        Numbers of modes to keep; 0 leaves the linear part. At most as many as there are genes or train cells, and 3
+        fewer than val cells.
+    split_key
+        Column of `split`: fitted on train, refitted on val, judged on test.
+
     Returns
     -------
     ``output``, ``rank``, ``r2`` (test) and ``r2_val`` (leave-one-out on the val cells: choose the rank by it).
+
+    Raises
+    ------
+    MissingKeyError, TypeError, ValueError
+        Missing slots, raw counts, NaN, or a rank that is too large.
     """
     import pandas as pd
 
@@ -190,10 +209,11 @@ def rank_curve(
     z, _ = tools.scaled(adata, layer, rows["train"])
     x = {k: (torch.as_tensor(z[r]), torch.as_tensor(y[r])) for k, r in rows.items()}
     model = fit_quadratic(*x["train"])
+    _, modes = model.eigenmodes(max(ranks))
     found = []
     for rank in ranks:
         _checks.integer("ranks", rank, 0, min(len(rows["val"]) - 3, len(rows["train"]), adata.n_vars))
-        small, loo = refit_low_rank(model, *x["val"], rank)
+        small, loo = refit_low_rank(model, *x["val"], rank, modes=modes)
         r2 = stats.r2(y[rows["test"]], small.predict(x["test"][0]).numpy())
         val = stats.r2(y[rows["val"]], loo.numpy())
         found.append(pd.DataFrame({"output": np.arange(y.shape[1]), "rank": rank, "r2": r2, "r2_val": val}))
@@ -206,15 +226,35 @@ def permuted_null(
 ) -> pd.DataFrame:  # fmt: skip
     """The closed form on targets whose cells were shuffled, everything else as in `fit`.
 
+    Parameters
+    ----------
+    adata
+        Annotated data after `split`; ``X`` or `layer`, ``obsm[target]`` and ``obs[split_key]`` are read.
+    target
+        Key of ``obsm``: (cells, outputs), the frequencies by default.
+    layer
+        Logged expression, ``adata.X`` by default; raw counts are refused.
+    n_perms
+        Number of shuffles; all outputs of a cell move together.
+    seed
+        Seed of the shuffles, of a generator of its own.
+    split_key
+        Column of `split`: fitted on train and val, judged on test.
+
     Returns
     -------
     One row per output: ``r2`` (test), ``null_r2_mean``, ``null_r2_max`` over the permutations; ``gain``: R² of the
     whole model minus R² of its linear part; ``p_value`` of r2 and ``p_interaction`` of gain by the +1 rule, so
     at least 1 / (n_perms + 1).
 
+    Raises
+    ------
+    MissingKeyError, TypeError, ValueError
+        Missing slots, raw counts, NaN, or no permutation.
+
     Notes
     -----
-    All permutations share one eigendecomposition per offset.
+    All permutations share one eigendecomposition per offset, and one offset serves observed and shuffled targets.
     """
     import pandas as pd
 
@@ -244,150 +284,46 @@ def permuted_null(
     )
 
 
-def correlations(adata: AnnData, *, target: str = "X_freq", layer: str | None = None) -> np.ndarray:
-    """Pearson correlation of every gene with every output, (genes, outputs), by one matrix product.
-
-    Constant genes and constant outputs get 0, not NaN.
-    """
-    z, _ = tools.scaled(adata, layer, None)
-    y = tools.target_matrix(adata, target)
-    spread = y.std(axis=0, ddof=1)
-    y = (y - y.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
-    return z.T @ y / (len(z) - 1)
-
-
-def compare_with_correlation(
-    adata: AnnData, *, n_genes: int = 25, control_seed: int = 0, key_added: str = "bmlp"
-) -> pd.DataFrame:
-    """Do the modules hold other genes than plain correlation would pick, and is that more than chance?
-
-    Absolute loadings against absolute correlations, so both lists are two-sided; beside them the same
-    statistic for the linear part, and for a layer with untrained random weights: a low overlap alone is what noise gives.
-
-    Returns
-    -------
-    One row per output: ``mode``, ``linear``, ``untrained`` (Jaccard index with the top correlated genes) and
-    ``chance``.
-    """
-    import pandas as pd
-
-    info = tools.info_of(adata, key_added)
-    found = correlations(adata, target=info["target"], layer=info["layer"] or None)
-    outputs = found.shape[1]
-    _checks.integer("n_genes", n_genes, 1, adata.n_vars)
-    best = top_sets(found, n_genes)
-    index = {name: j for j, name in enumerate(adata.var_names)}
-    untrained = ScBMLPRegressor(Config.original(adata.n_vars, outputs, seed=control_seed))
-    random = tools.readable(untrained).eigenmodes(1)[1][:, :, 0].T.numpy()
-    rows = []
-    for o in range(outputs):
-        row = {"output": o}
-        for part in ("mode", "linear"):
-            genes = tools.top_genes(adata, o, n_genes=n_genes, part=part, key_added=key_added)
-            row[part] = stats.jaccard(best[o], {index[g] for g in genes})
-        row["untrained"] = stats.jaccard(best[o], top_sets(random, n_genes)[o])
-        rows.append(row | {"chance": stats.chance_jaccard(n_genes, n_genes, adata.n_vars)})
-    return pd.DataFrame(rows)
-
-
-def planted_precision(adata: AnnData, *, key_added: str = "bmlp") -> pd.DataFrame:
-    """Share of planted genes among the top genes, for data of `planted` fitted with ``target="targets"``.
-
-    Returns
-    -------
-    Rows ``"square"`` (module 1), ``"product"`` (modules 2 and 3, both signs of eigenvalue: it takes one positive and one
-    negative mode), ``"product, top mode"``, ``"mixed, quadratic"`` (module 1), ``"mixed, linear"`` (module 4); columns
-    ``model`` and ``correlation``, each counted over as many genes as are planted, and ``chance``.
-    """
-    import pandas as pd
-
-    if "truth" not in adata.uns or "module" not in adata.uns["truth"]:
-        _checks.fail(
-            "`adata.uns['truth']` holds no planted modules.",
-            "Simulate some: adata = datasets.load('planted').",
-            kind=_checks.MissingKeyError,
-        )
-    info, keys = tools.info_of(adata, key_added), Keys(key_added)
-    module = np.asarray(adata.uns["truth"]["module"])
-    values, vectors = info["eigenvalues"], adata.varm[keys.modes]
-    found = correlations(adata, target=info["target"], layer=info["layer"] or None)
-
-    def both(o: int) -> np.ndarray:
-        pair = [int(np.argmax(values[o])), int(np.argmin(values[o]))]
-        return (vectors[:, pair, o] ** 2) @ np.abs(values[o][pair])
-
-    cases = {
-        "square": (vectors[:, 0, 0], found[:, 0], (1,)),
-        "product": (both(1), found[:, 1], (2, 3)),
-        "product, top mode": (vectors[:, 0, 1], found[:, 1], (2, 3)),
-        "mixed, quadratic": (vectors[:, 0, 2], found[:, 2], (1,)),
-        "mixed, linear": (adata.varm[keys.linear][:, 2], found[:, 2], (4,)),
-    }
-    rows = []
-    for name, (weight, correlation, wanted) in cases.items():
-        truth = np.isin(module, wanted)
-        k = int(truth.sum())
-        hits = [truth[np.argsort(-np.abs(w), kind="stable")[:k]].mean() for w in (weight, correlation)]
-        rows.append({"target": name, "model": hits[0], "correlation": hits[1], "chance": k / len(truth)})
-    return pd.DataFrame(rows)
-
-
 def leakage(
-    adata: AnnData, *, layer: str | None = None, key_added: str = "freq", split_key: str = "bmlp_split"
+    adata: AnnData, *, key_added: str = "freq", split_key: str = "bmlp_split", fit_key: str = "bmlp"
 ) -> pd.DataFrame:
-    """How much of the test R² is owed to test cells having been in the graph.
+    """How much of the test R² of `fit` is owed to test cells having been in the graph.
 
-    The closed form is fitted twice on the train and val cells: to the frequencies of all cells, and to
-    frequencies made without the test cells (`inductive_frequencies`), whose predictions are then carried to
-    the first ones by a linear map fitted on the train and val cells: the two sets of vectors differ by a rotation.
-
-    Returns
-    -------
-    One row per frequency: ``transductive`` and ``inductive`` test R² against the frequencies of all cells.
-    """
-    import pandas as pd
-
-    rows, keys = parts(adata, split_key), FreqKeys(key_added)
-    known, test = np.concatenate([rows["train"], rows["val"]]), rows["test"]
-    y = tools.target_matrix(adata, keys.vectors)
-    z, _ = tools.scaled(adata, layer, known)
-    x = torch.as_tensor(z)
-    holder = inductive_frequencies(adata, key_added=key_added, split_key=split_key, copy=True)
-    other = holder.obsm[f"{keys.vectors}_inductive"]
-    r2 = []
-    for values in (y, other):
-        found = fit_quadratic(x[known], torch.as_tensor(values[known])).predict(x[test]).numpy()
-        if values is other:
-            design = np.c_[np.ones(len(known)), other[known]]
-            turn = np.linalg.lstsq(design, y[known], rcond=None)[0]
-            found = np.c_[np.ones(len(test)), found] @ turn
-        r2.append(stats.r2(y[test], found))
-    return pd.DataFrame({"output": np.arange(y.shape[1]), "transductive": r2[0], "inductive": r2[1]})
-
-
-def planted_study(
-    n_seeds: int = 5, *, n_obs: int = 1500, counts: bool = False, seed: int = 0, **options: Any
-) -> pd.DataFrame:
-    """Precision on `n_seeds` simulations with planted modules, closed form against correlation.
+    The closed form is fitted again to frequencies made without the test cells (`inductive_frequencies`), and
+    its predictions are carried to the frequencies of all cells by a linear map, fitted on the train and val cells
+    between the two sets of coordinates: they differ by a rotation.
 
     Parameters
     ----------
-    n_seeds, seed
-        Simulations, with seeds ``seed, seed + 1, ...``.
-    n_obs, counts, options
-        Arguments of `planted`; counts are normalised by `preprocess`.
+    adata
+        Annotated data after `frequencies`, `split` and `fit`; what these three wrote, and the matrix or embedding
+        they used, are read. Nothing is written.
+    key_added
+        Frequencies that were fitted.
+    split_key
+        Column of `split`.
+    fit_key
+        Prefix given to `fit`, which must have fitted these frequencies with this split.
 
     Returns
     -------
-    The tables of `planted_precision` one below the other, with a column ``seed``.
+    One row per frequency: ``transductive`` and ``inductive`` test R², both against the frequencies of all cells.
     """
     import pandas as pd
 
-    found = []
-    for one in range(seed, seed + _checks.integer("n_seeds", n_seeds)):
-        adata = planted(n_obs, counts=counts, seed=one, **options)
-        if counts:
-            preprocess(adata)
-        tools.fit(adata, target="targets", layer=INPUT if counts else None, split_key=None, offsets=PLANTED_OFFSETS)
-        found.append(planted_precision(adata).assign(seed=one))
-    return pd.concat(found, ignore_index=True)
+    info, rows, keys = tools.info_of(adata, fit_key), parts(adata, split_key), FreqKeys(key_added)
+    if info["target"] != keys.vectors or info["split_key"] != split_key:
+        _checks.fail(
+            f"`bmlp.fit` was run with target={info['target']!r} and split_key={info['split_key']!r}.",
+            f"Run bmlp.fit(adata, target={keys.vectors!r}, split_key={split_key!r}) first.",
+        )
+    known, test = np.concatenate([rows["train"], rows["val"]]), rows["test"]
+    y = tools.target_matrix(adata, keys.vectors)
+    z, _ = tools.scaled(adata, info["layer"] or None, known, info["clip"] or None)
+    x = torch.as_tensor(z)
+    holder = inductive_frequencies(adata, key_added=key_added, split_key=split_key, copy=True)
+    other = holder.obsm[f"{keys.vectors}_inductive"]
+    found = fit_quadratic(x[known], torch.as_tensor(other[known])).predict(x[test]).numpy()
+    turn = np.linalg.lstsq(np.c_[np.ones(len(known)), other[known]], y[known], rcond=None)[0]
+    r2 = stats.r2(y[test], np.c_[np.ones(len(test)), found] @ turn)
+    return pd.DataFrame({"output": np.arange(y.shape[1]), "transductive": info["r2"], "inductive": r2})

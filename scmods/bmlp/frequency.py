@@ -71,6 +71,8 @@ def preprocess(
 
     Parameters
     ----------
+    adata
+        Annotated data; ``X`` or `layer` is read.
     layer
         Matrix to read, ``adata.X`` by default. It is not changed.
     data
@@ -196,6 +198,8 @@ def frequencies(
 
     Parameters
     ----------
+    adata
+        Annotated data; ``X`` or `layer`, or ``obsm[use_rep]`` instead, is read.
     n_comps
         Number of frequencies. The zero eigenvalues, one per component of the graph, are left out.
     n_neighbors
@@ -284,6 +288,25 @@ def largest_component(adata: AnnData, *, key_added: str = "freq") -> AnnData:
 
     Scaling, neighbours and frequencies are those of the kept cells alone; the copy can be disconnected again
     only if dropping cells has changed the neighbours, which `frequencies` would warn of.
+
+    Parameters
+    ----------
+    adata
+        Annotated data after `frequencies`; ``uns["freq"]``, ``obsp["freq_connectivities"]`` and the matrix or embedding
+        that `frequencies` used are read. It is not changed.
+    key_added
+        Prefix given to `frequencies`; the copy gets the same keys.
+
+    Returns
+    -------
+    The copy, with the slots that `frequencies` writes.
+
+    Raises
+    ------
+    MissingKeyError
+        `frequencies` was not run under this prefix.
+    ValueError
+        The component has too few cells for the same number of neighbours or frequencies.
     """
     options = _settings(adata, key_added)
     _, labels = graph.components(adata.obsp[FreqKeys(key_added).adjacency])
@@ -303,6 +326,9 @@ def inductive_frequencies(
 
     Parameters
     ----------
+    adata
+        Annotated data after `frequencies` and `split`; ``uns["freq"]``, ``obs[split_key]`` and the matrix or embedding
+        that `frequencies` used are read.
     key_added
         Frequencies whose settings are used again.
     split_key

@@ -9,7 +9,13 @@ __all__ = ["FreqKeys", "Keys"]
 
 @dataclass(frozen=True)
 class FreqKeys:
-    """Slots written by `scmods.bmlp.frequencies`."""
+    """Slots written by `scmods.bmlp.frequencies`.
+
+    Parameters
+    ----------
+    key_added
+        Prefix given to `frequencies`, ``"freq"`` by default.
+    """
 
     key_added: str = "freq"
 
@@ -36,7 +42,13 @@ class FreqKeys:
 
 @dataclass(frozen=True)
 class Keys:
-    """Slots written by `scmods.bmlp.fit` and what follows it."""
+    """Slots written by `scmods.bmlp.fit` and what follows it.
+
+    Parameters
+    ----------
+    key_added
+        Prefix given to `fit`, ``"bmlp"`` by default.
+    """
 
     key_added: str = "bmlp"
 

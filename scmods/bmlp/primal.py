@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scmods.bmlp.closed_form import OFFSETS, RIDGES, QuadraticModel, _refit
+from scmods.bmlp.closed_form import OFFSETS, RIDGES, QuadraticModel, _refit, choose_offset
 
 __all__ = ["fit_quadratic_pcs", "offset_scale", "quadratic_features"]
 
@@ -154,29 +154,6 @@ class _Ridge:
         return out
 
 
-def _choose(
-    blocks: _Blocks, offsets: tuple[float, ...], grid: Tensor
-) -> tuple[list[_Ridge], Tensor, Tensor, Tensor, Tensor]:
-    """Fits of the offsets in use; per output the fit's number, its c and ridge by the dual's rule, leverages."""
-    gram, moment = blocks.normal()
-    best = torch.full_like(blocks.mean, torch.inf)
-    which = torch.zeros_like(best, dtype=torch.long)
-    offset, ridge = torch.zeros_like(best), torch.zeros_like(best)
-    leverage = best.new_zeros(blocks.y.shape)
-    fits: list[_Ridge] = []
-    for c in offsets:
-        fit = _Ridge(gram, moment, c, *blocks.scores.shape[::-1])
-        errors, leverages = fit.errors(blocks, grid)
-        error, pick = errors.min(dim=0)
-        better = error < best
-        if better.any():
-            best[better], which[better] = error[better], len(fits)
-            offset[better], ridge[better] = c, grid[pick[better]]
-            leverage[:, better] = leverages[:, pick[better]]
-            fits.append(fit)
-    return fits, which, offset, ridge, leverage
-
-
 def _symmetric(pairs: Float[Tensor, "outputs pairs"], comps: int) -> Float[Tensor, "outputs comps comps"]:
     """Symmetric C with z'Cz = the products of components times their weights, at g = 1."""
     row, column = torch.triu_indices(comps, comps, device=pairs.device)
@@ -210,8 +187,8 @@ def fit_quadratic_pcs(
     n_genes
         The number that divides inner products in the kernel: of the genes the components stand for.
     offsets, ridges
-        Positive grids of c and of the ridge strength; per output the pair of smallest leave-one-out error is
-        taken. One value each switches the choice off.
+        Positive grids of c and of the ridge strength, chosen as `fit_quadratic` does: one c for all outputs, one
+        ridge for each.
     refit
         Undo the shrinkage by three leave-one-out numbers per output, as in `fit_quadratic`.
     block
@@ -225,21 +202,21 @@ def fit_quadratic_pcs(
     Notes
     -----
     Sums are float64 whatever the type of `scores`. With p = (comps + 1)(comps + 2)/2 features (1,326 for 50
-    components): O(cells p²) time for the sum and again for every offset, and O(p³) per offset; memory
+    components): O(cells p²) time for the sum and for the leverages, and O(p³) for the eigenvectors; memory
     O(block p + p²) beside one number per cell for every ridge and output. Components leave out the
     genes' variance beyond them, so the model equals that on the genes only when none was left out.
     """
     genes, comps = loadings.shape
     blocks = _Blocks(scores, y, n_genes, block)
     grid = blocks.mean.new_tensor(ridges)
-    fits, which, offset, ridge, leverage = _choose(blocks, offsets, grid)
-    weights = blocks.mean.new_zeros(len(fits[0].scale), y.shape[1])
-    parts = blocks.mean.new_zeros(3, *y.shape)
-    for k, fit in enumerate(fits):
-        mine = torch.nonzero(which == k)[:, 0]
-        if len(mine):
-            weights[:, mine] = fit.weights(ridge[mine], mine)
-            parts[:, :, mine] = fit.loo_parts(blocks, mine, ridge[mine], leverage[:, mine])
+    every = torch.arange(y.shape[1], device=y.device)
+    c = choose_offset(scores.double(), y.double() - blocks.mean, n_genes, offsets, grid)
+    fit = _Ridge(*blocks.normal(), c, comps, len(scores))
+    errors, leverage = fit.errors(blocks, grid)
+    pick = errors.argmin(dim=0)
+    offset, ridge = torch.full_like(blocks.mean, c), grid[pick]
+    weights = fit.weights(ridge, every)
+    parts = fit.loo_parts(blocks, every, ridge, leverage[:, pick])
     constant, linear, quadratic = parts
     if refit:
         scalars, loo = _refit(linear, quadratic, y.double() - blocks.mean)

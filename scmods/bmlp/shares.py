@@ -39,10 +39,27 @@ def gene_shares(
 ) -> np.ndarray:
     """What every gene adds to the interaction part of every cell: ``x_i (Bx)_i``.
 
+    Parameters
+    ----------
+    adata
+        Annotated data after `fit`; the matrix that was fitted, ``uns["bmlp"]``, ``var["bmlp_mean"]`` and
+        ``var["bmlp_std"]`` are read.
+    model
+        What `fit` returned.
+    output
+        Number of the output, from 0.
+    key_added
+        Prefix given to `fit`.
+
     Returns
     -------
     (cells, genes) float64; a row adds up to the cell's interaction part, so prediction minus intercept and
     linear part. Positive: the gene, with its partners, raises the output of that cell.
+
+    Raises
+    ------
+    MissingKeyError, TypeError, ValueError
+        No fit under this prefix; something else than a model, or a model of other genes; no such output.
     """
     info = info_of(adata, key_added)
     reader, o = _reader(adata, model), output_of(info, output)
@@ -57,10 +74,12 @@ def gene_pairs(
 
     Parameters
     ----------
+    adata
+        Annotated data after `fit`; what `gene_shares` reads, and ``varm["bmlp_modes"]``.
     model
         What `fit` returned.
     output
-        Number of the output.
+        Number of the output, from 0.
     n_pairs
         Rows of the table.
     n_genes
@@ -72,7 +91,13 @@ def gene_pairs(
     Returns
     -------
     ``gene_a``, ``gene_b``, ``weight`` (2 B_ab, change of the output per unit of the product of their z-scores),
-    ``effect`` (weight times the standard deviation of the product over the cells), ``correlation``.
+    ``effect`` (weight times the standard deviation of the product over the cells), ``correlation`` (mean product
+    over the cells, between -1 and 1); largest effect in size first.
+
+    Raises
+    ------
+    MissingKeyError, TypeError, ValueError
+        As for `gene_shares`; also fewer than one pair or two genes.
     """
     import pandas as pd
 

@@ -28,6 +28,8 @@ def split(
 
     Parameters
     ----------
+    adata
+        Annotated data; only its number of cells and, where given, ``obs[cluster_key]`` are read.
     fractions
         Shares of train, val and test, adding up to 1; each set gets at least one cell.
     cluster_key

@@ -44,10 +44,18 @@ def seed_stability(
 
     Parameters
     ----------
+    adata
+        Annotated data after `split`; ``X`` or `layer`, ``obsm[target]`` and ``obs[split_key]`` are read.
+    target
+        Key of ``obsm``: (cells, outputs), the frequencies by default.
+    layer
+        Logged expression, ``adata.X`` by default; z-scored with the moments of the train cells.
     seeds
-        At least two.
+        Seeds of start and training, at least two.
     n_genes
         Size of a module: largest absolute loadings of the mode with the largest absolute eigenvalue.
+    split_key
+        Column of `split`: layers learn from train, stop by val and are judged on test, the same for every seed.
     recipe
         ``"repaired"``, ``"original"``, or ``"untrained"`` (the original's random start, a control).
     device
@@ -59,6 +67,11 @@ def seed_stability(
     -------
     One row per output: ``jaccard`` (mean over pairs of seeds), ``chance`` (two random lists of that size),
     ``r2`` (test, mean over seeds).
+
+    Raises
+    ------
+    MissingKeyError, TypeError, ValueError
+        Missing slots, raw counts, fewer than two seeds, an unknown recipe or field of `Config`.
     """
     import pandas as pd
 
@@ -100,18 +113,32 @@ def module_stability(
 
     Parameters
     ----------
+    adata
+        Annotated data after `fit`; ``X`` or the layer, the fitted target in ``obsm``, ``uns["bmlp"]`` and
+        ``varm["bmlp_modes"]`` are read.
     model
         Closed-form model from `fit`.
+    layer
+        Logged expression; by default the matrix that `fit` read. Z-scored over all cells.
     n_subsamples, fraction
         Number of subsamples and their share of the cells.
     n_genes
         Size of a module by absolute loading, both ends together.
+    seed
+        Seed of the draws, of a generator of its own.
+    key_added
+        Prefix given to `fit`, also that of the key that is written.
 
     Returns
     -------
     One row per output: ``jaccard`` (mean over pairs of subsamples), ``chance``, ``cosine`` (mean agreement with the
     full fit's mode). ``varm["bmlp_stability"]`` gets the share of subsamples that hold the gene, (genes, outputs);
     chance is n_genes / genes.
+
+    Raises
+    ------
+    MissingKeyError, TypeError, ValueError
+        No fit under this prefix, a model that is not the closed form, numbers outside their range.
     """
     import pandas as pd
 

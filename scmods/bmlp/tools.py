@@ -171,6 +171,8 @@ def fit(
 
     Parameters
     ----------
+    adata
+        Annotated data; ``X`` or `layer`, ``obsm[target]`` and, unless None, ``obs[split_key]`` are read.
     target
         Key of ``obsm``: (cells, outputs), such as the frequencies.
     method
@@ -312,6 +314,9 @@ def modules(adata: AnnData, *, n_genes: int = 50, n_modes: int = 1, key_added: s
 
     Parameters
     ----------
+    adata
+        Annotated data after `fit`; ``uns["bmlp"]``, ``varm["bmlp_modes"]`` and, where stored,
+        ``varm["bmlp_stability"]`` are read.
     n_genes
         Genes per end; fewer where fewer have that sign.
     n_modes
@@ -356,6 +361,8 @@ def top_genes(
 
     Parameters
     ----------
+    adata
+        Annotated data after `fit`; ``uns["bmlp"]`` and ``varm["bmlp_modes"]`` or ``varm["bmlp_linear"]`` are read.
     output
         Number of the output, from 0.
     n_genes

@@ -87,12 +87,26 @@ def test_refit_is_least_squares_on_the_parts_and_helps_out_of_sample():
 
 def test_choice_is_by_leave_one_out_error():
     x, y = data(40)
-    model = cf.fit_quadratic(x, y, offsets=(0.1, 1.0), ridges=(1e-3, 1e-1, 10.0), refit=False)
-    chosen = ((model.loo - y) ** 2).mean(0)
-    for c in (0.1, 1.0):
-        for ridge in (1e-3, 1e-1, 10.0):
-            other = cf.fit_quadratic(x, y, offsets=(c,), ridges=(ridge,), refit=False)
-            assert (chosen <= ((other.loo - y) ** 2).mean(0) + 1e-12).all()
+    cs, ridges = (0.1, 1.0), (1e-3, 1e-1, 10.0)
+    model = cf.fit_quadratic(x, y, offsets=cs, ridges=ridges, refit=False)
+    one = {
+        (c, r): ((cf.fit_quadratic(x, y, offsets=(c,), ridges=(r,), refit=False).loo - y) ** 2).mean(0)
+        for c in cs
+        for r in ridges
+    }
+    best = {c: torch.stack([one[c, r] for r in ridges]).amin(0) for c in cs}
+    means = {c: float((best[c] / y.var(0, correction=0)).mean()) for c in cs}
+    c = min(means, key=means.get)
+    assert model.offset.tolist() == [c, c]
+    torch.testing.assert_close(((model.loo - y) ** 2).mean(0), best[c])
+
+
+def test_offset_is_chosen_on_a_subset_above_the_limit(monkeypatch):
+    x, y = data(60)
+    small = cf.fit_quadratic(x[::3], y[::3], offsets=(0.1, 1.0, 10.0))
+    monkeypatch.setattr(cf, "OFFSET_CELLS", 20)
+    y = y - y.mean(0) + y[::3].mean(0)  # the subset is centred with all cells
+    assert cf.fit_quadratic(x, y, offsets=(0.1, 1.0, 10.0)).offset[0] == small.offset[0]
 
 
 def test_gene_shares_sum_to_the_interaction_part():
