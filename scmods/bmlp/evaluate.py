@@ -11,7 +11,7 @@ import torch
 
 from scmods import _checks, stats
 from scmods.bmlp import tools
-from scmods.bmlp.closed_form import fit_quadratic, refit_low_rank
+from scmods.bmlp.closed_form import OFFSETS, RIDGES, choose_offset, fit_quadratic, refit_low_rank
 from scmods.bmlp.estimators import Config, ScBMLPRegressor
 from scmods.bmlp.frequency import inductive_frequencies, parts, split
 from scmods.bmlp.keys import FreqKeys
@@ -224,7 +224,7 @@ def permuted_null(
     adata: AnnData, *, target: str = "X_freq", layer: str | None = None, n_perms: int = 20, seed: int = 0,
     split_key: str = "bmlp_split",
 ) -> pd.DataFrame:  # fmt: skip
-    """The closed form on targets whose cells were shuffled, everything else as in `fit`.
+    """The closed form (dual) on targets whose cells were shuffled: ridge and refit chosen anew for each.
 
     Parameters
     ----------
@@ -254,7 +254,7 @@ def permuted_null(
 
     Notes
     -----
-    All permutations share one eigendecomposition per offset, and one offset serves observed and shuffled targets.
+    All permutations share one eigendecomposition: c is the one that the observed targets choose.
     """
     import pandas as pd
 
@@ -265,7 +265,10 @@ def permuted_null(
     known = np.concatenate([rows["train"], rows["val"]])
     z, _ = tools.scaled(adata, layer, known)
     x = torch.as_tensor(z)
-    model = fit_quadratic(x[known], torch.as_tensor(stacked[known]))
+    observed = torch.as_tensor(y[known])
+    grid = torch.tensor(RIDGES, dtype=torch.float64)
+    c = choose_offset(x[known], observed - observed.mean(dim=0), adata.n_vars, OFFSETS, grid)
+    model = fit_quadratic(x[known], torch.as_tensor(stacked[known]), offsets=(c,))
     linear, quadratic = (t.numpy() for t in model.parts(x[rows["test"]]))
     truth = stacked[rows["test"]]
     whole = stats.r2(truth, model.intercept.numpy() + linear + quadratic)
