@@ -151,7 +151,7 @@ def _solve(x: np.ndarray, options: dict[str, Any]) -> tuple[graph.Eigenpairs, An
 
 def _warn(pairs: graph.Eigenpairs, x: np.ndarray, options: dict[str, Any]) -> None:
     if pairs.n_components > 1:
-        sizes = np.bincount(pairs.labels)
+        largest = ", ".join(map(str, np.bincount(pairs.labels)[:4]))
         k = (
             graph.joining_k(x, metric=options["metric"])
             if len(x) <= 3000 and options["mode"] == "union"
@@ -159,7 +159,7 @@ def _warn(pairs: graph.Eigenpairs, x: np.ndarray, options: dict[str, Any]) -> No
         )
         join = f"The graph becomes connected at n_neighbors={k}. " if k else ""
         _checks.warn(
-            f"The graph has {pairs.n_components} components of {_checks.listing(sizes, 4)} cells. A frequency "
+            f"The graph has {pairs.n_components} components, the largest of {largest} cells. A frequency "
             f"lives on one of them and is 0 on the others. {join}"
             "Keep the largest part: adata = bmlp.largest_component(adata).",
             level=4,

@@ -158,7 +158,7 @@ def power_iteration(
 
     Notes
     -----
-    Every end is a local maximum of |f| on the unit sphere, and the best of a few starts need not be the
+    Every end is a local maximum of the size of f on the unit sphere, and the best of a few starts need not be the
     global one: that problem is hard in general. Newton steps finish the best start. Work is in the span of the
     weight vectors, by one QR of genes x 3 hidden: O(genes hidden² + n_starts n_iter hidden² + hidden³) time.
     """

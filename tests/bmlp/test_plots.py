@@ -232,7 +232,7 @@ def test_many_cells_are_thinned_in_all_panels_together_and_the_text_says_so():
     many = cells(6000)
     for fig in (plots.plot_freq_scatter(many), plots.plot_clusters(many, cluster_key="kind")):
         assert n_points(fig) == _figures.MAX_POINTS
-        assert "A random 5000 of them are drawn" in alt(fig)
+        assert f"A random {_figures.MAX_POINTS} of them are drawn" in alt(fig)
     small = plots.plot_frequencies(many)
     assert _figures.MAX_POINTS - 3 <= n_points(small) <= _figures.MAX_POINTS
     np.testing.assert_array_equal(small.data[0].x, plots.plot_frequencies(many).data[0].x)
