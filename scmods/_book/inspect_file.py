@@ -201,12 +201,14 @@ def facts(path: Path) -> FileFacts:
 def _command(chapter: str, notebook: Path, path: Path, found: FileFacts) -> str:
     """The call with the guessed keys of those parameters that the chapter has."""
     known = parameters(notebook)
-    parts = [f"python -m scmods run {chapter}", f"-p dataset={path}"]
+    values = {"dataset": str(path)}
     for name, parameter in known.items():
         value = found.guess(ROLES[name]) if name in ROLES else ""
         if value and value != parameter.default:
-            parts.append(f"-p {name}={value}")
-    return " ".join(parts)
+            values[name] = value
+    # double quotes work in every shell
+    given = [f'-p "{k}={v}"' if " " in v else f"-p {k}={v}" for k, v in values.items()]
+    return " ".join([f"python -m scmods run {chapter}", *given])
 
 
 def _gaps(chapter: str, found: FileFacts) -> list[str]:

@@ -123,3 +123,34 @@ def test_unknown_commands_end_with_status_two() -> None:
     with pytest.raises(SystemExit) as stop:
         cli.main(["rum"])
     assert stop.value.code == 2
+
+
+def test_the_command_quotes_names_with_spaces(tmp_path):
+    import json
+
+    from scmods._book.inspect_file import FileFacts, _command
+
+    cell = {"cell_type": "code", "metadata": {"tags": ["parameters"]}, "outputs": [], "execution_count": None}
+    source = 'dataset: str = "x"  # data\ncluster_key: str = "cell_type"  # labels\n'
+    path = tmp_path / "one.ipynb"
+    path.write_text(
+        json.dumps(
+            {
+                "cells": [cell | {"id": "a", "source": source}],
+                "metadata": {},
+                "nbformat": 4,
+                "nbformat_minor": 5,
+            }
+        )
+    )
+
+    class Facts(FileFacts):
+        def __init__(self):
+            pass
+
+        def guess(self, role):
+            return "cell type" if role == "labels" else ""
+
+    told = _command("one", path, tmp_path / "my file.h5ad", Facts())
+    assert '-p "cluster_key=cell type"' in told
+    assert f'-p "dataset={tmp_path}' in told
