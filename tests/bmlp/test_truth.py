@@ -6,7 +6,9 @@ import pytest
 from scmods import bmlp
 
 TARGETS = ["square", "product", "product, top mode", "mixed, quadratic", "mixed, linear"]
-C = (0.03,)  # leave-one-out picks it or 0.1 here; one value is a fourth of the time
+# One c saves three fourths of the time. It was fixed with the truth at hand; the chapter, and the test from counts,
+# let leave-one-out choose.
+C = (0.03,)
 
 
 def study(seed, *, counts):
@@ -45,13 +47,14 @@ def test_signs_of_the_modules_are_recovered():
 
 
 def test_modules_are_recovered_from_counts():
-    tables = [study(seed, counts=True)[1] for seed in (0, 1)]
-    mean = sum(t["model"] for t in tables) / len(tables)
+    table = bmlp.planted_study(3, counts=True)
+    mean = table.groupby("target")["model"].mean()
     assert mean[["square", "mixed, quadratic"]].min() == 1.0
     assert mean.min() >= 0.95
-    for t in tables:  # the logarithm bends, so that single genes do correlate with the square of their module
-        assert t.loc[["product", "mixed, quadratic"], "correlation"].between(0, 0.25).all()
-        assert t.loc["square", "correlation"] < t.loc["square", "model"]
+    correlation = table.set_index("target")["correlation"]
+    # the logarithm bends, so that single genes do correlate with the square of their module
+    assert correlation[["product", "mixed, quadratic"]].between(0, 0.25).all()
+    assert (correlation["square"] < 0.9).all()
 
 
 def test_independent_genes_are_out_of_reach():
