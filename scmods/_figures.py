@@ -23,7 +23,7 @@ DIVERGING = (
     (0.0, "#2166AC"), (0.25, "#92C5DE"), (0.5, "#E6E6E6"), (0.75, "#F4A582"), (1.0, "#B2182B"),
 )  # fmt: skip
 SEQUENTIAL = "Cividis"
-MAX_POINTS = 1200  # keeps a page with its maps below 300 KB; `thin` draws a reproducible sample
+MAX_POINTS = 1000  # keeps a page with its maps below 300 KB; `thin` draws a reproducible sample
 
 
 def figure(*, title: str, alt: str, x: str = "", y: str = "", height: int = 450, **layout: Any) -> Figure:

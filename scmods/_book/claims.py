@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ClaimError", "claim", "drop_values", "harvest", "save_result", "save_table"]
 
-ROWS_SHOWN = 20
+ROWS_SHOWN = 12
 
 
 class ClaimError(AssertionError):
