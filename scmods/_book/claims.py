@@ -144,7 +144,7 @@ def save_table(name: str, table: pd.DataFrame, *, show: bool = True) -> None:
     name
         Letters, digits, ``_`` and ``-``; becomes the file name and, with spaces, the caption.
     table
-        Table to show; at most 20 rows are shown, with the number of all rows. The file holds every row.
+        Table to show; at most 12 rows are shown, with the number of all rows. The file holds every row.
     show
         Whether to show it; the file is written either way.
 

@@ -101,9 +101,9 @@ def test_tables_are_shown_short_and_saved_whole(published: list, tmp_path: Path,
     monkeypatch.setenv("SCMODS_RUN_DIR", str(tmp_path))
     save_table("top_genes", table, show=False)
     ((data, _),) = published
-    assert "<caption>top genes (first 20 of 30 rows)</caption>" in data["text/html"]
-    assert "g19 &lt;x&gt;" in data["text/html"]
-    assert "g20" not in data["text/html"]
+    assert "<caption>top genes (first 12 of 30 rows)</caption>" in data["text/html"]
+    assert "g11 &lt;x&gt;" in data["text/html"]
+    assert "g12" not in data["text/html"]
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "tables" / "top_genes.csv"), table)
     assert [p.name for p in (tmp_path / "tables").iterdir()] == ["top_genes.csv"]
 
