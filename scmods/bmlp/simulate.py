@@ -14,6 +14,28 @@ if TYPE_CHECKING:
 __all__ = ["planted"]
 
 
+def _expression(
+    rng: np.random.Generator, n_obs: int, module: np.ndarray, sign: np.ndarray, rho: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gaussian expression with one factor per module, and the standardised signed mean of every module."""
+    factors = rng.normal(size=(n_obs, 4))
+    x = rng.normal(size=(n_obs, len(module)))
+    inside = module > 0
+    x[:, inside] = (
+        np.sqrt(1 - rho) * x[:, inside] + np.sqrt(rho) * sign[inside] * factors[:, module[inside] - 1]
+    )
+    scores = np.stack([(x * sign)[:, module == k].mean(axis=1) for k in range(1, 5)], axis=1)
+    return x, (scores - scores.mean(axis=0)) / scores.std(axis=0)
+
+
+def _counts(rng: np.random.Generator, x: np.ndarray, depth: int) -> np.ndarray:
+    """Poisson counts whose log rates follow `x`, genes of different abundance, cells of different depth."""
+    base = rng.gamma(1.0, 1.0, x.shape[1]) + 0.05
+    rate = base * np.exp(x - x.var(axis=0) / 2)
+    rate *= depth / rate.sum(axis=1, keepdims=True) * rng.lognormal(0, 0.2, (len(x), 1))
+    return rng.poisson(rate).astype(np.float64)
+
+
 def planted(
     n_obs: int = 1500,
     n_vars: int = 500,
@@ -79,24 +101,14 @@ def planted(
     module = np.zeros(n_vars, dtype=np.int64)
     module[rng.permutation(n_vars)[: 4 * n_module]] = np.repeat(np.arange(1, 5), n_module)
     sign = rng.choice([-1.0, 1.0], n_vars)
-    factors = rng.normal(size=(n_obs, 4))
-    x = rng.normal(size=(n_obs, n_vars))
-    inside = module > 0
-    x[:, inside] = (
-        np.sqrt(1 - rho) * x[:, inside] + np.sqrt(rho) * sign[inside] * factors[:, module[inside] - 1]
-    )
-    scores = np.stack([(x * sign)[:, module == k].mean(axis=1) for k in range(1, 5)], axis=1)
-    scores = (scores - scores.mean(axis=0)) / scores.std(axis=0)
+    x, scores = _expression(rng, n_obs, module, sign, rho)
     y = np.stack(
         [scores[:, 0] ** 2, scores[:, 1] * scores[:, 2], scores[:, 3] + scores[:, 0] ** 2 / 2], axis=1
     )
     y = (y - y.mean(axis=0)) / y.std(axis=0)
     y = np.sqrt(ceiling) * y + np.sqrt(1 - ceiling) * rng.normal(size=y.shape)
     if counts:
-        base = rng.gamma(1.0, 1.0, n_vars) + 0.05
-        rate = base * np.exp(x - x.var(axis=0) / 2)
-        rate *= depth / rate.sum(axis=1, keepdims=True) * rng.lognormal(0, 0.2, (n_obs, 1))
-        x = rng.poisson(rate).astype(np.float64)
+        x = _counts(rng, x, depth)
     quartile = np.searchsorted(np.quantile(scores[:, 3], [0.25, 0.5, 0.75]), scores[:, 3])
     adata = anndata.AnnData(
         x.astype(np.float32),

@@ -297,11 +297,13 @@ def _train(
 
 
 def info_of(adata: AnnData, key_added: str) -> dict[str, Any]:
+    """What `fit` stored in ``uns``; refuses data that were not fitted."""
     _checks.key(adata, "uns", Keys(key_added).info, "Run `bmlp.fit(adata)` first.")
     return adata.uns[Keys(key_added).info]
 
 
 def output_of(info: dict[str, Any], output: int) -> int:
+    """The number of an output, checked against those that were fitted."""
     return _checks.integer("output", output, 0, len(info["intercept"]) - 1)
 
 
