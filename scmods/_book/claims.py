@@ -126,6 +126,11 @@ def drop_values(path: str | Path) -> bool:
     return True
 
 
+def n_held(claims: list[dict[str, Any]]) -> int:
+    """Number of the claims that have a bound: one without any is a reported value and holds nothing."""
+    return sum(c["low"] is not None or c["high"] is not None for c in claims)
+
+
 def _run_folder() -> Path | None:
     folder = os.environ.get("SCMODS_RUN_DIR", "")
     return Path(folder) if folder else None

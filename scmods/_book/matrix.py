@@ -20,7 +20,7 @@ from typing import Any
 
 from scmods import _checks
 from scmods._book import execute, notebook_file
-from scmods._book.claims import harvest
+from scmods._book.claims import harvest, n_held
 from scmods._book.content_key import registry_rows, versions
 from scmods._book.pages import shown, write_page
 from scmods._book.params import ParameterError
@@ -260,7 +260,7 @@ def _execute_all(matrix: Matrix, todo: Sequence[Run], jobs: int) -> None:
 
 def _result_line(run: Run, word: str = "ran") -> str:
     if run.state == "done":
-        claims = f"{len(run.record['claims'])} claims held"
+        claims = f"{n_held(run.record['claims'])} claims held"
         return (
             f"{word:8s} {run.id:20s} {run.record['seconds']:7.1f} s {run.record['peak_mb']:6d} MB  {claims}"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from scmods._book.claims import n_held
 from scmods._book.pages import shown
 from scmods._book.run_list import Run
 
@@ -35,7 +36,7 @@ def _run_rows(runs: Sequence[Run]) -> list[str]:
         head = f"| {_link(run)} | {data} | {_values(run)} |"
         r = run.record
         if run.state == "done":
-            held = f"{len(r['claims'])} held"
+            held = f"{n_held(r['claims'])} held"
             head += f" {r['seconds']:.1f} | {r['cpu_seconds']:.1f} | {r['peak_mb']} | {held} |"
             lines.append(f"{head} {r['date']}, {r['commit']} |")
         else:
@@ -92,7 +93,7 @@ def status_page(runs: Sequence[Run]) -> str:
         Every run of the matrix with its state and record, not only those of the last call.
     """
     done = sum(r.state == "done" for r in runs)
-    claims = sum(len(r.record.get("claims", [])) for r in runs if r.state == "done")
+    claims = sum(n_held(r.record.get("claims", [])) for r in runs if r.state == "done")
     seconds = sum(r.record.get("cpu_seconds", 0) for r in runs if r.state == "done")
     parts = [
         "# Execution status",

@@ -238,3 +238,20 @@ def test_versions_and_hashes(tmp_path: Path) -> None:
     assert versions()["numpy"] == np.__version__
     (tmp_path / "f").write_bytes(b"abc")
     assert file_hash(tmp_path / "f") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_claim_without_bounds_is_reported_and_not_counted() -> None:
+    from scmods._book.claims import n_held
+
+    one = {"name": "a", "value": 1.0}
+    assert (
+        n_held(
+            [
+                one | {"low": None, "high": None},
+                one | {"low": 0, "high": None},
+                one | {"low": None, "high": 2},
+            ]
+        )
+        == 2
+    )
+    assert n_held([]) == 0
