@@ -59,6 +59,9 @@ MEND = {
     "spatial": "adata.obsm['spatial'] = adata.obs[['x', 'y']].to_numpy()  # your two columns",
     "spliced": "they are counted from the reads, by velocyto or STARsolo; this file cannot give them",
     "unspliced": "they are counted from the reads, by velocyto or STARsolo; this file cannot give them",
+    "scaled": "adata.layers[{layer!r}] holds negative numbers; take the values from before z-scoring",
+    "NaN": "adata.layers[{layer!r}] holds NaN; drop those cells or genes",
+    "empty": "adata.layers[{layer!r}] holds only zeros",
     "unique": "adata.var_names_make_unique()",
     "cells": "adata.obs_names_make_unique()",
 }
@@ -214,6 +217,11 @@ def _command(chapter: str, notebook: Path, path: Path, found: FileFacts) -> str:
 def _gaps(chapter: str, found: FileFacts) -> list[str]:
     roles = [role for role in NEEDS.get(chapter, ("expression",)) if not found.guess(role)]
     gaps = [f"no {role}: {MEND[role]}" for role in roles]
+    layers = {role: found.guess(role) for role in NEEDS.get(chapter, ()) if role in ("spliced", "unspliced")}
+    for role, layer in layers.items():
+        kind = found.matrices.get(layer, "")
+        if kind in ("scaled", "NaN", "empty"):
+            gaps.append(f"unusable {role}: {MEND[kind].format(layer=layer)}")
     if found.doubled_genes:
         gaps.append(f"gene names occur twice: {MEND['unique']}")
     if found.doubled_cells:

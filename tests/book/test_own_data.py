@@ -226,6 +226,21 @@ def test_facts_of_a_stranger_file(tmp_path: Path) -> None:
         ("bmlp", {"labels": {}}, "no labels: sc.pp.neighbors"),
         ("amici", {"spatial": []}, "no spatial: adata.obsm['spatial'] ="),
         ("hopfield", {}, "no unspliced: they are counted from the reads"),
+        (
+            "hopfield",
+            {"matrices": {"X": "log", "spliced": "scaled", "unspliced": "counts"}},
+            "unusable spliced: adata.layers['spliced'] holds negative numbers; take the values from before",
+        ),
+        (
+            "hopfield",
+            {"matrices": {"X": "log", "spliced": "counts", "unspliced": "empty"}},
+            "unusable unspliced: adata.layers['unspliced'] holds only zeros",
+        ),
+        (
+            "hopfield",
+            {"matrices": {"spliced": "NaN", "Mu": "log"}},
+            "adata.layers['spliced'] holds NaN; drop",
+        ),
         ("scyan", {"matrices": {"X": "NaN"}}, "no expression: adata.X holds no usable numbers"),
         ("bmlp", {"doubled_genes": True}, "adata.var_names_make_unique()"),
         ("bmlp", {"doubled_cells": True}, "adata.obs_names_make_unique()"),
@@ -250,6 +265,29 @@ def test_a_good_file_gives_the_command_with_its_keys(tmp_path: Path) -> None:
         "bmlp: can run",
         "    python -m scmods run bmlp -p dataset=my.h5ad -p cluster_key=cell_type",
     ]
+
+
+def test_a_file_with_both_kinds_of_transcripts_gives_the_command_of_hopfield(tmp_path: Path) -> None:
+    notebook = write_notebook(tmp_path, "hopfield", "x = 1")
+    matrices = {"X": "scaled", "Spliced": "counts", "Unspliced": "counts"}
+    found = FileFacts(9, 4, matrices, {"cell_type": 3}, [])
+    lines, usable = report(Path("my.h5ad"), found, {"hopfield": notebook})
+    assert usable
+    assert lines[-2:] == [
+        "hopfield: can run",
+        "    python -m scmods run hopfield -p dataset=my.h5ad -p cluster_key=cell_type",
+    ]
+    source = (
+        PARAMETERS
+        + '\nspliced_layer: str = "spliced"  # counts\nunspliced_layer: str = "unspliced"  # counts'
+    )
+    content = json.loads(notebook.read_text())
+    content["cells"][1]["source"] = source
+    notebook.write_text(json.dumps(content))
+    assert report(Path("my.h5ad"), found, {"hopfield": notebook})[0][-1] == (
+        "    python -m scmods run hopfield -p dataset=my.h5ad -p cluster_key=cell_type"
+        " -p spliced_layer=Spliced -p unspliced_layer=Unspliced"
+    )
 
 
 @pytest.mark.parametrize(
