@@ -87,7 +87,8 @@ def fit_hill(
     ``hopfield_threshold``
         k in (0, largest value], unit of `layer`; 1 for a gene that no cell expresses.
     ``hopfield_exponent``
-        n in [1.001, `max_exponent`]; 2 where fewer than 5 cells express the gene (k is then their median).
+        n in [1.001, `max_exponent`]; 2 where fewer than 5 cells express the gene, or all alike (k is then
+        their median).
     ``hopfield_hill_mse``
         Mean squared distance of curve and distribution; NaN for a gene that no cell expresses.
 

@@ -205,7 +205,8 @@ def _fit_block(rows: Float[Tensor, "genes cells"], max_exponent: float, max_iter
     a, b, mse, done = (
         torch.where(better, new, old) for new, old in zip(second, (a, b, mse, done), strict=True)
     )
-    few = found < FEWEST_CELLS
+    distinct = ((values[:, 1:] > values[:, :-1]) & (values[:, :-1] > 0)).any(1)
+    few = (found < FEWEST_CELLS) | ~distinct
     a = torch.where(few, _log_median(values, found), a)
     b = torch.where(few, math.log(FALLBACK_EXPONENT), b)
     mse = torch.where(few, _mse(data, a, b), mse)
@@ -248,7 +249,8 @@ def fit_curves(x: Float[Tensor, "cells genes"], *, max_exponent: float = 8.0, ma
     Returns
     -------
     ``threshold``, ``exponent``, ``mse``, ``converged``, one entry per gene. A gene without expression gets
-    k = 1, n = 2 and mse NaN; one with fewer than 5 expressing cells the median of their values and n = 2.
+    k = 1, n = 2 and mse NaN; one with fewer than 5 expressing cells, or with one
+    value in all of them, the median of these values and n = 2.
 
     Notes
     -----
