@@ -167,7 +167,8 @@ def columns(x: Any) -> Iterator[tuple[slice, np.ndarray]]:
         part = slice(start, min(start + size, genes))
         block = x[:, part]
         block = block.toarray() if hasattr(block, "toarray") else np.asarray(block)
-        yield part, block.astype(np.float64)
+        # one memory order, so that sums do not depend on the storage
+        yield part, np.array(block, dtype=np.float64, order="C")
 
 
 def _means(x: sparse.csr_array, indices: np.ndarray) -> np.ndarray:

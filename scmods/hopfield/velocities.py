@@ -246,7 +246,8 @@ def pseudotime_velocity(
 
     Notes
     -----
-    O(cells * neighbours * genes), and an exact search of neighbours. No random part.
+    O(cells * neighbours * genes), and an exact search of neighbours. No random part. Smoothing can make two cells
+    equal; which of them is the last neighbour of a third is then decided by their order.
     """
     from scipy import sparse
 
