@@ -59,7 +59,7 @@ class Blocks:
 
     field: ClusterField
     single: Int[Tensor, " singles"]
-    groups: tuple[Int[Tensor, "loops size"], ...]
+    groups: tuple[Tensor, ...]
     others: Int[Tensor, " rest"]
 
     @classmethod
