@@ -125,10 +125,30 @@ def reconstruct(adata: anndata.AnnData, **options: Any) -> np.ndarray:
     return adata[:, list(GENES)].layers["hopfield_velocity"]
 
 
-# what looks at single cells with a stored field; values: rows are cells
-OF_CELLS = {
-    f.__name__: f for f in (jacobians, rotational, elements, energies, knock_outs, nonnormality, reconstruct)
-}
+def _numbers(table: pd.DataFrame) -> np.ndarray:
+    """The numbers of a table, rows ordered by its words."""
+    words = list(table.select_dtypes(exclude="number"))
+    return table.sort_values(words).select_dtypes("number").to_numpy()
+
+
+def ranking(adata: anndata.AnnData, **options: Any) -> np.ndarray:
+    """Mean responses to the loss of each regulator."""
+    return _numbers(hopfield.knock_out_ranking(adata, **options).reset_index())
+
+
+def sensitivity(adata: anndata.AnnData, **options: Any) -> np.ndarray:
+    """Derivatives of the leading eigenvalue."""
+    return _numbers(hopfield.edge_sensitivity(adata, **options).reset_index())
+
+
+def elasticities(adata: anndata.AnnData, **options: Any) -> np.ndarray:
+    """Effects without a unit; not defined where nothing is produced."""
+    return _numbers(hopfield.elasticities(adata, **options).reset_index().fillna(0.0))
+
+
+def response(adata: anndata.AnnData, **options: Any) -> np.ndarray:
+    """Shifts of the steady state."""
+    return _numbers(hopfield.steady_state_response(adata, stable_only=False, **options).reset_index())
 
 
 def fit(adata: anndata.AnnData, **options: Any) -> np.ndarray:
@@ -143,6 +163,18 @@ def hill(adata: anndata.AnnData, **options: Any) -> np.ndarray:
     """Thresholds and exponents of the modelled genes."""
     hopfield.fit_hill(adata, **options)
     return adata.var.loc[list(GENES), ["hopfield_threshold", "hopfield_exponent"]].to_numpy()
+
+
+def intervals(adata: anndata.AnnData, **options: Any) -> np.ndarray:
+    """Intervals of the effects from few resamples."""
+    options = {"regulators": list(REGULATORS), "ridge": 0.3} | options
+    return _numbers(hopfield.edge_intervals(adata, n_resamples=3, **options).reset_index())
+
+
+def halves(adata: anndata.AnnData, **options: Any) -> np.ndarray:
+    """Agreement of two halves."""
+    options = {"regulators": list(REGULATORS), "ridge": 0.3} | options
+    return _numbers(hopfield.split_half(adata, n_splits=1, **options).reset_index())
 
 
 @pytest.fixture(scope="session")

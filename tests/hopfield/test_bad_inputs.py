@@ -11,7 +11,9 @@ from scmods import MissingKeyError, NumericalWarning, PerformanceWarning, hopfie
 from scmods.hopfield import Field, stream
 
 CALLS = ["jacobians", "rotational", "elements", "energies", "knock_outs", "nonnormality", "reconstruct"]
-READS_MS = [*CALLS, "fit", "hill"]
+CALLS += ["ranking", "sensitivity", "elasticities", "response"]
+FITS = ["fit", "intervals", "halves"]
+READS_MS = [*CALLS, *FITS, "hill"]
 MIXED = r"`adata\.layers\['Ms'\]`"
 
 
@@ -195,7 +197,7 @@ def test_rates_of_the_original(cases, theirs):
 # clusters
 
 
-@pytest.mark.parametrize("call", [*CALLS, "fit"])
+@pytest.mark.parametrize("call", [*CALLS, *FITS])
 def test_labels_that_are_missing(cases, adata, call):
     adata.obs.loc[["cell3", "cell8"], "cell_type"] = np.nan
     text = r"`adata\.obs\['cell_type'\]` is missing for 2 cells; first: \['cell3', 'cell8'\].*notna\(\)\]\.copy\(\)"
@@ -244,7 +246,7 @@ def test_few_cells(cases, adata):
 # genes
 
 
-@pytest.mark.parametrize("call", [*CALLS, "fit"])
+@pytest.mark.parametrize("call", [*CALLS, *FITS])
 def test_names_that_occur_twice(cases, adata, call):
     adata.var_names = ["Gcg", *adata.var_names[1:]]
     with pytest.raises(

@@ -77,6 +77,14 @@ def test_cells_and_genes_in_another_order(cases, expected, call):
     same(getattr(cases, call)(cases.make()[cells][:, genes].copy()), expected[call][cells])
 
 
+@pytest.mark.parametrize("call", ["ranking", "sensitivity", "elasticities", "response"])
+def test_tables_do_not_depend_on_order_and_storage(cases, call):
+    wanted = getattr(cases, call)(cases.make())
+    assert len(wanted) > 3
+    order = np.random.default_rng(4).permutation(42)
+    same(getattr(cases, call)(stored_as(cases.make()[order].copy(), "csr")), wanted)
+
+
 def test_the_fit_does_not_depend_on_the_order_of_cells(cases, expected):
     cells = np.random.default_rng(4).permutation(42)
     same(cases.fit(cases.make()[cells].copy()), expected["fit"])
