@@ -33,14 +33,16 @@ LABELS = (
     "leiden",
     "louvain",
 )
+VELOCITIES = ("velocity", "velocity_S")
 BATCHES = ("batch", "sample", "sample_id", "donor", "donor_id", "patient", "library", "replicate")
 NEEDS = {
     "bmlp": ("expression", "labels"),
-    "hopfield": ("spliced", "unspliced", "labels"),
+    "hopfield": ("spliced", "unspliced"),
     "smoother": ("expression", "spatial"),
     "scyan": ("expression",),
     "amici": ("expression", "labels", "spatial"),
 }
+OPTIONAL = {"hopfield": ("labels",)}  # one field for all cells where there are none
 ROLES = {
     "cluster_key": "labels",
     "label_key": "labels",
@@ -52,6 +54,7 @@ ROLES = {
     "spliced_key": "spliced",
     "unspliced_layer": "unspliced",
     "unspliced_key": "unspliced",
+    "velocity_layer": "velocity",
 }
 MEND = {
     "expression": "adata.X holds no usable numbers; adata.X = adata.layers['counts'].copy()",
@@ -107,8 +110,11 @@ class FileFacts:
             return _first(BATCHES, self.labels)
         if role == "spatial":
             return next(iter(self.spatial), "")
+        if role == "velocity":  # of another tool; counts of both kinds are worth more
+            return "" if _first(("unspliced",), self.matrices) else _first(VELOCITIES, self.matrices)
         if role in ("spliced", "unspliced"):
-            return _first((role, "Ms" if role == "spliced" else "Mu"), self.matrices)
+            names = (role, "Ms" if role == "spliced" else "Mu")
+            return _first(names[::-1] if self.guess("velocity") else names, self.matrices)
         good = [name for name, kind in self.matrices.items() if kind not in ("NaN", "empty")]
         return next(iter(good), "")
 
@@ -215,7 +221,12 @@ def _command(chapter: str, notebook: Path, path: Path, found: FileFacts) -> str:
 
 
 def _gaps(chapter: str, found: FileFacts) -> list[str]:
-    roles = [role for role in NEEDS.get(chapter, ("expression",)) if not found.guess(role)]
+    instead = {"unspliced": "velocity"}
+    roles = [
+        role
+        for role in NEEDS.get(chapter, ("expression",))
+        if not (found.guess(role) or found.guess(instead.get(role, role)))
+    ]
     gaps = [f"no {role}: {MEND[role]}" for role in roles]
     layers = {role: found.guess(role) for role in NEEDS.get(chapter, ()) if role in ("spliced", "unspliced")}
     for role, layer in layers.items():
@@ -227,7 +238,7 @@ def _gaps(chapter: str, found: FileFacts) -> list[str]:
     if found.doubled_cells:
         gaps.append(f"cell names occur twice: {MEND['cells']}")
     label = found.guess("labels")
-    if "labels" in NEEDS.get(chapter, ()) and label in found.missing_labels:
+    if label in found.missing_labels and "labels" in NEEDS.get(chapter, ()) + OPTIONAL.get(chapter, ()):
         gaps.append(f"missing labels: adata = adata[adata.obs[{label!r}].notna()].copy()")
     return gaps
 
@@ -236,7 +247,7 @@ def report(path: Path, found: FileFacts, notebooks: dict[str, Path]) -> tuple[li
     """Lines of the report, and whether at least one chapter can run."""
     kinds = ", ".join(f"{name}: {kind}" for name, kind in found.matrices.items())
     lines = [f"{path}: {found.cells} cells x {found.genes} genes", f"numbers: {kinds}"]
-    for role in ("labels", "batch", "spatial", "spliced", "unspliced"):
+    for role in ("labels", "batch", "spatial", "spliced", "unspliced", "velocity"):
         value = found.guess(role)
         others = [n for n in found.labels if n != value][:6] if role == "labels" else []
         more = f" ({found.labels[value]} classes)" if value in found.labels else ""

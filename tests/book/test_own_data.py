@@ -241,6 +241,13 @@ def test_facts_of_a_stranger_file(tmp_path: Path) -> None:
             {"matrices": {"spliced": "NaN", "Mu": "log"}},
             "adata.layers['spliced'] holds NaN; drop",
         ),
+        ("hopfield", {"matrices": {"Ms": "normalised"}}, "no unspliced: they are counted from the reads"),
+        ("hopfield", {"matrices": {"unspliced": "counts"}}, "no spliced: they are counted from the reads"),
+        (
+            "hopfield",
+            {"matrices": {"spliced": "counts", "unspliced": "counts"}, "missing_labels": ["type"]},
+            "adata = adata[adata.obs['type'].notna()].copy()",
+        ),
         ("scyan", {"matrices": {"X": "NaN"}}, "no expression: adata.X holds no usable numbers"),
         ("bmlp", {"doubled_genes": True}, "adata.var_names_make_unique()"),
         ("bmlp", {"doubled_cells": True}, "adata.obs_names_make_unique()"),
@@ -288,6 +295,38 @@ def test_a_file_with_both_kinds_of_transcripts_gives_the_command_of_hopfield(tmp
         "    python -m scmods run hopfield -p dataset=my.h5ad -p cluster_key=cell_type"
         " -p spliced_layer=Spliced -p unspliced_layer=Unspliced"
     )
+
+
+@pytest.mark.parametrize(
+    ("matrices", "labels", "given"),
+    [
+        (
+            {"Ms": "normalised", "Mu": "normalised", "velocity": "scaled"},
+            {},
+            "spliced_layer=Ms velocity_layer=velocity",
+        ),
+        (
+            {"spliced": "counts", "Ms": "normalised", "velocity": "NaN"},
+            {"kind": 2},
+            "cluster_key=kind spliced_layer=Ms velocity_layer=velocity",
+        ),
+        ({"spliced": "counts", "unspliced": "counts", "Ms": "log", "velocity": "NaN"}, {}, ""),
+    ],
+    ids=["scvelo", "no unspliced", "all"],
+)
+def test_a_velocity_of_another_tool_serves_where_counts_are_gone(
+    tmp_path: Path, matrices, labels, given
+) -> None:
+    source = 'dataset: str = "toy"  # data\ncluster_key: str = ""  # labels\nspliced_layer: str = "spliced"  # counts\n'
+    source += 'velocity_layer: str = ""  # computed elsewhere'
+    notebook = write_notebook(tmp_path, "hopfield", "x = 1")
+    content = json.loads(notebook.read_text())
+    content["cells"][1]["source"] = source
+    notebook.write_text(json.dumps(content))
+    lines, usable = report(Path("my.h5ad"), FileFacts(9, 4, matrices, labels, []), {"hopfield": notebook})
+    assert usable
+    words = ["dataset=my.h5ad", *given.split()]
+    assert lines[-1] == "    python -m scmods run hopfield " + " ".join(f"-p {w}" for w in words)
 
 
 @pytest.mark.parametrize(
