@@ -267,7 +267,7 @@ def _scales_disagree(
         most = np.maximum(most, block[:, columns].max(axis=0))
     top = np.argsort(fastest)[-10:]
     ratio = np.median(fastest[top] / np.maximum(np.maximum(1.0, gamma.numpy()) * most, 1e-300)[top])
-    if most.max() < 15 and ratio > 3:
+    if most.max() < 15 and ratio > 5:
         _checks.warn(
             f"`adata.layers[{layers[0]!r}]` looks logged (largest value {most.max():.3g}), but the velocity in "
             f"`adata.layers[{layers[1]!r}]` is {ratio:.3g} times as large: it belongs to counts. "

@@ -11,7 +11,7 @@ quadratic form of sums over the cells, so the cells drop out and the minimum is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -49,11 +49,24 @@ def prox(
     return torch.where(penalised, shrunk, w)
 
 
+def _second_moments(sums: GramSums) -> tuple[Tensor, Tensor]:
+    """Of the design with a column of ones, and of targets and that design."""
+    mean = torch.cat([sums.mean_phi, sums.mean_phi.new_ones(1)])
+    a, r = torch.outer(mean, mean), torch.outer(sums.mean_y, mean)
+    a[:-1, :-1] += sums.phi_phi
+    r[:, :-1] += sums.phi_y.T
+    return a, r
+
+
 @dataclass(frozen=True)
 class _Problem:
-    """Second moments of the design with a column of ones, (regs + 1)^2, and what is penalised how."""
+    """Second moments of the design with a column of ones, (regs + 1)^2, and what is penalised how.
+
+    `own` (genes, regs + 1) is taken off as ``outer(own, own)`` for each target: a further free column, eliminated.
+    """
 
     a: Tensor
+    own: Tensor
     r: Tensor
     y2: Tensor
     mask: Tensor
@@ -72,22 +85,22 @@ class _Problem:
         bias: float,
         bias_penalty: str,
     ) -> _Problem:
-        mean = torch.cat([sums.mean_phi, sums.mean_phi.new_ones(1)])
-        a = torch.outer(mean, mean)
-        a[:-1, :-1] += sums.phi_phi
-        r = torch.outer(sums.mean_y, mean)
-        r[:, :-1] += sums.phi_y.T
+        a, r = _second_moments(sums)
         fixed = torch.zeros_like(mask) if allowed is None else ~allowed
         share = {"l1": 1.0, "l2": 0.0, "elastic": 0.5}[bias_penalty]
         y2 = sums.y_y + sums.mean_y.square()
-        return cls(a, r, y2, mask & ~fixed, fixed, scaffold, bias * share, bias * (1 - share))
+        own = torch.zeros_like(r)
+        return cls(a, own, r, y2, mask & ~fixed, fixed, scaffold, bias * share, bias * (1 - share))
+
+    def product(self, z: Tensor) -> Tensor:
+        return z @ self.a - self.own * (self.own * z).sum(1, keepdim=True)
 
     @property
     def scale(self) -> float:
         return 2 * ERROR / max(1, len(self.r))
 
     def gradient(self, z: Tensor) -> Tensor:
-        g = self.scale * (z @ self.a - self.r)
+        g = self.scale * (self.product(z) - self.r)
         g[:, -1] += 2 * self.l2 * z[:, -1]
         return g
 
@@ -101,7 +114,7 @@ class _Problem:
         return torch.cat([w, bias[:, None]], 1)
 
     def value(self, z: Tensor) -> float:
-        fit = ((z @ self.a - 2 * self.r) * z).sum() + self.y2.sum()
+        fit = ((self.product(z) - 2 * self.r) * z).sum() + self.y2.sum()
         w, bias = z[:, :-1] * self.mask, z[:, -1]
         rest = self.scaffold * (w.abs().sum() + w.norm())
         rest = rest + self.l1 * bias.abs().sum() + self.l2 * bias.square().sum()
@@ -142,9 +155,9 @@ class _Problem:
         for start in range(0, len(out), size):
             s = slice(start, start + size)
             keep = on[s].to(self.a.dtype)
-            m = self.scale * self.a * keep[:, :, None] * keep[:, None, :] + torch.diag_embed(
-                extra[s] * keep + 1 - keep
-            )
+            a = self.a - self.own[s, :, None] * self.own[s, None, :]
+            m = self.scale * a * keep[:, :, None] * keep[:, None, :]
+            m = m + torch.diag_embed(extra[s] * keep + 1 - keep)
             jitter = 1e-14 * m.diagonal(dim1=1, dim2=2).amax(1)[:, None, None] * eye
             right = (keep * (self.scale * self.r[s] - pull[s]))[:, :, None]
             out[s] = torch.linalg.solve(m + jitter, right)[:, :, 0]
@@ -248,16 +261,29 @@ def penalised(
     """
     problem = _Problem.of(sums, penalised_edges, allowed, scaffold, bias_regularization, bias_penalty)
     z = torch.zeros_like(problem.r) if start is None else start
-    z, residual = _minimise(problem, z, max_iter, tol)
-    if residual > tol:
+    return _solution(sums, *_minimise(problem, z, max_iter, tol), (max_iter, tol))
+
+
+def _solution(sums: GramSums, z: Tensor, residual: float, stop: tuple[int, float]) -> Solution:
+    if residual > stop[1]:
         _checks.warn(
-            f"The penalised fit stopped after {max_iter} steps at a proximal gradient of {residual:.1e} of its size "
-            f"at zero (wanted {tol:.0e}). Raise max_iter, or use method='ridge'.",
-            level=4,
+            f"The penalised fit stopped after {stop[0]} steps at a proximal gradient of {residual:.1e} of its size "
+            f"at zero (wanted {stop[1]:.0e}). Raise max_iter, or use method='ridge'.",
+            level=5,
         )
     w, bias = z[:, :-1], z[:, -1]
     df = (z != 0).sum(1).to(z.dtype)
     return Solution(w, bias, torch.zeros_like(bias), df, sums.mean_square(w, bias), sums.n, residual=residual)
+
+
+def _eliminated(problem: _Problem, sums: FieldSums, free: Tensor) -> _Problem:
+    """The problem after the best gamma of the `free` targets is put in: their expression is one more free column."""
+    a_x = _second_moments(sums.expression())[1]
+    x2 = sums.x_x + sums.mean_x.square()
+    scale = torch.where(free, 1 / x2.clamp_min(1e-300).sqrt(), 0.0)
+    xv = (sums.v_x + sums.mean_x * sums.mean_v) * scale
+    own = a_x * scale[:, None]
+    return replace(problem, own=own, r=problem.r - own * xv[:, None], y2=problem.y2 - xv.square())
 
 
 def penalised_with_degradation(
@@ -266,37 +292,44 @@ def penalised_with_degradation(
     penalised_edges: Bool[Tensor, "genes regs"],
     *,
     gamma_min: float = 0.01,
-    rounds: int = 50,
-    **options: object,
+    scaffold: float = 1.0,
+    bias_regularization: float = 1.0,
+    bias_penalty: str = "l1",
+    allowed: Bool[Tensor, "genes regs"] | None = None,
+    max_iter: int = 2000,
+    tol: float = 1e-7,
 ) -> Solution:
-    r"""`penalised`, alternating with the closed form of the degradation until neither moves.
+    r"""Joint minimum over W, I and gamma >= `gamma_min` of the objective of the original.
+
+    The objective is a parabola in each gamma, so gamma is eliminated; targets whose gamma falls below the limit are
+    held at it and the rest solved again, until the two sets agree.
 
     Parameters
     ----------
     sums
         Sums of the cells.
     gamma
-        Rates to start from.
-    penalised_edges
-        M.
+        Rates for genes without expression, whose rate cannot be told.
+    penalised_edges, scaffold, bias_regularization, bias_penalty, allowed, max_iter, tol
+        As in `penalised`.
     gamma_min
         Smallest rate.
-    rounds
-        Alternations at most; the objective never rises.
-    options
-        Of `penalised`.
     """
-    found = penalised(sums.targets(gamma), penalised_edges, **options)
-    for _ in range(rounds):
-        square = sums.x_x + sums.mean_x.square()
-        constant = found.w @ sums.mean_phi + found.bias - sums.mean_v
-        product = (found.w * sums.phi_x.T).sum(1) - sums.v_x + sums.mean_x * constant
-        new = torch.where(square > 0, product / square.clamp_min(1e-300), gamma).clamp_min(gamma_min)
-        done = float((new - gamma).abs().max()) <= 1e-8 * float(gamma.abs().max())
-        gamma = new
-        if done:
+    x2 = sums.x_x + sums.mean_x.square()
+    known = x2 > 0
+    held, z = torch.zeros_like(known), None
+    for _ in range(20):
+        y = sums.targets(torch.where(held, gamma_min, 0.0).to(gamma.dtype))
+        problem = _Problem.of(y, penalised_edges, allowed, scaffold, bias_regularization, bias_penalty)
+        problem = _eliminated(problem, sums, known & ~held)
+        z, residual = _minimise(problem, torch.zeros_like(problem.r) if z is None else z, max_iter, tol)
+        w, bias = z[:, :-1], z[:, -1]
+        product = (w * sums.phi_x.T).sum(1) - sums.v_x
+        product = product + sums.mean_x * (w @ sums.mean_phi + bias - sums.mean_v)
+        best = torch.where(known, product / x2.clamp_min(1e-300), gamma)
+        if ((best < gamma_min) == held).all():
             break
-        start = torch.cat([found.w, found.bias[:, None]], 1)
-        found = penalised(sums.targets(gamma), penalised_edges, start=start, **options)
-    mean_square = sums.targets(gamma).mean_square(found.w, found.bias)
-    return found._replace(gamma=gamma, mean_square=mean_square, df=found.df + 1)
+        held = best < gamma_min
+    rate = best.clamp_min(gamma_min)
+    found = _solution(sums.targets(rate), z, residual, (max_iter, tol))
+    return found._replace(gamma=rate, df=found.df + (~held).to(z.dtype))

@@ -1,12 +1,11 @@
 """The solvers against the definition, sklearn, and the conditions of optimality."""
 
 import math
-import warnings
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scmods._checks import NumericalWarning
@@ -79,6 +78,7 @@ def test_least_squares_refuses_too_few_cells_and_tells_of_collinear_regulators()
     close(found.mean_square, wanted.mean_square, 1e-7)
 
 
+@settings(max_examples=20)
 @given(st.integers(0, 10**6), st.lists(st.integers(1, 60), min_size=1, max_size=4))
 def test_blocks_of_cells_merge_exactly(seed, cuts):
     phi, y, x = problem(seed=seed)
@@ -302,7 +302,7 @@ def test_objective_is_its_definition_and_adam_never_gets_below():
     w = torch.randn(4, 5, generator=make, dtype=torch.float64).requires_grad_()
     bias = torch.rand(4, generator=make, dtype=torch.float64).requires_grad_()
     adam = torch.optim.Adam([w, bias], lr=0.1)
-    for _ in range(300):
+    for _ in range(100):
         m = w * mask
         loss = (
             100 * (y - phi @ w.T - bias).square().mean() + 5 * (m.abs().sum() + m.norm()) + bias.abs().sum()
@@ -325,17 +325,18 @@ def test_forbidden_edges_stay_zero_and_too_few_steps_are_told():
         penalised.penalised(sums, mask, scaffold=20.0, max_iter=3, tol=1e-300)
 
 
-def test_alternating_degradation_never_raises_the_objective():
+def test_degradation_and_weights_together_are_the_minimum():
     phi, v, x = problem()
-    v = v - 0.7 * x
-    sums, mask, gamma = gram.FieldSums.of(phi, v, x), scaffold(), torch.ones(4, dtype=torch.float64)
-    first = penalised.penalised(sums.targets(gamma), mask)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        both = penalised.penalised_with_degradation(sums, gamma, mask)
-    before = penalised.objective(sums.targets(gamma), first.w, first.bias, mask)
-    after = penalised.objective(sums.targets(both.gamma), both.w, both.bias, mask)
-    assert after < before
+    v = v - torch.tensor([0.7, -2.0, 3.0, 0.1]) * x
+    sums, mask, start = gram.FieldSums.of(phi, v, x), scaffold(), torch.ones(4, dtype=torch.float64)
+    both = penalised.penalised_with_degradation(sums, start, mask, scaffold=5.0)
     # the closed form of the rate, from the cells
     rest = phi @ both.w.T + both.bias - v
-    close(both.gamma, ((x * rest).mean(0) / x.square().mean(0)).clamp_min(0.01), 1e-5)
+    best = (x * rest).mean(0) / x.square().mean(0)
+    assert (best < 0.01).any()
+    assert (best > 0.01).any()
+    close(both.gamma, best.clamp_min(0.01), 1e-5)
+    # and the weights at that rate
+    again = penalised.penalised(sums.targets(both.gamma), mask, scaffold=5.0)
+    close(both.w, again.w, 1e-4)
+    close(both.mean_square, again.mean_square, 1e-4)
