@@ -236,7 +236,7 @@ def plot_embedding_velocity(
 
     Returns
     -------
-    Figure with at most 1,000 cells and 400 arrows. The longest arrow is as long as the distance of two neighbouring
+    Figure with at most 1,000 cells and 300 arrows. The longest arrow is as long as the distance of two neighbouring
     places of the grid, the others in proportion.
 
     Raises
@@ -250,7 +250,7 @@ def plot_embedding_velocity(
     common.require(projected, ["x", "y", "u", "v"], fix, "projected")
     field = np.stack([common.column(projected, c) for c in "xyuv"], axis=1)
     field = field[np.isfinite(field).all(axis=1)]
-    field = field[_figures.thin(len(field), 400)]
+    field = field[_figures.thin(len(field), 300)]
     xy, axes = common.map_points(adata, basis)
     names, of = common.groups(adata, groupby)
     keep = _figures.thin(adata.n_obs, _figures.MAX_POINTS)

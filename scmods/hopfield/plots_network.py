@@ -66,9 +66,7 @@ def plot_network(
     order = np.argsort(-np.abs(np.nan_to_num(size)), kind="stable")[:n_edges]
     order = order[np.nan_to_num(size[order]) != 0]
     if not len(order):
-        _checks.fail(
-            f"No edge of `edges` has a {weight} other than 0; there is nothing to draw.", "Fit again."
-        )
+        _checks.fail(f"Column {weight!r} of `edges` is 0 everywhere; there is nothing to draw.", "Fit again.")
     source, target = (edges[c].astype(str).to_numpy()[order] for c in ("regulator", "target"))
     size = size[order]
     place = _layout(source, target)
