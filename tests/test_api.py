@@ -261,3 +261,9 @@ def test_the_small_anndata_is_the_same_in_every_form(
     assert list(tiny.obs_names) == list(dense.obs_names)
     assert list(tiny.obs["cell_type"]) == list(dense.obs["cell_type"])
     assert (tiny_as("view").is_view, dense.is_view) == (True, False)
+
+
+def test_every_public_name_of_hopfield_has_a_place_in_the_reference() -> None:
+    text = "".join(p.read_text(encoding="utf-8") for p in (ROOT / "book" / "api").glob("hopfield*.md"))
+    listed = re.findall(r"^\.\. auto(?:function|class):: scmods\.hopfield\.(\w+)$", text, re.MULTILINE)
+    assert sorted(listed) == sorted(scmods.hopfield._NAMES), "each once, in book/api/hopfield*.md"
