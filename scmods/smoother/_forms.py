@@ -32,9 +32,9 @@ class SparseForm(nn.Module):
     """
 
     def __init__(self, matrices: Sequence[Any]) -> None:
-        super().__init__()
         from scipy.sparse import block_diag
 
+        super().__init__()
         self.n, self.count = matrices[0].shape[0], len(matrices)
         whole = matrices[0].tocsr() if len(matrices) == 1 else block_diag(matrices, format="csr")
         index = np.int32 if whole.nnz < 2**31 else np.int64
@@ -89,19 +89,6 @@ class SparseForm(nn.Module):
 def _tensor(matrix: Any) -> Tensor:
     parts = (torch.as_tensor(a) for a in (matrix.indptr, matrix.indices, matrix.data))
     return csr_tensor(*parts, matrix.shape)
-
-
-def _lu(matrix: Any) -> Any:
-    """Sparse LU factors of a scipy matrix; a singular one is refused."""
-    from scipy.sparse.linalg import splu
-
-    try:
-        return splu(matrix.tocsc())
-    except RuntimeError as error:
-        if "singular" not in str(error):
-            raise
-        text = "I + rho W is singular for this rho: choose another than -1 / (an eigenvalue of the weights)."
-        raise ValueError(text) from error
 
 
 class DenseForm(nn.Module):
@@ -170,87 +157,78 @@ class _Solve(Function):
 
 
 class FactorForm(SparseForm):
-    """The moving-average prior: Q = S M^{-T} M^{-1} S with sparse M = I + rho W and a diagonal S.
+    """The moving-average prior: Q = A^{-T} A^{-1} with a sparse A, that of `Sma`.
 
-    Q is dense but its form is ||M^{-1} S x||²: one sparse solve, and one with the transpose for the gradient.
+    Q is dense but its form is ||A^{-1} x||²: one sparse solve, and one with the transpose for the gradient. The factors
+    live on the CPU in float64, whatever the buffers do.
 
     Parameters
     ----------
-    matrices
+    weights
         The weights W, scipy sparse matrices of one size, (spots, spots).
     rho
         Autocorrelation.
     standardize
-        S = diag(M M^T)^{1/2}, which gives every spot the variance 1; otherwise S = I.
+        Divide the rows of A by their norms, which gives every spot the variance 1.
     """
 
-    def __init__(self, matrices: Sequence[Any], rho: float, *, standardize: bool) -> None:
-        from scipy.sparse import eye_array
+    def __init__(self, weights: Sequence[Any], rho: float, *, standardize: bool) -> None:
+        self.sources = [(w, rho, standardize) for w in weights]
+        made = [self.proper(i) for i in range(len(weights))]
+        super().__init__([sma.factor for sma in made])
+        self._factors: list[Any] | None = [sma._lu for sma in made]
 
-        factors = [(eye_array(w.shape[0]) + rho * w).tocsr() for w in matrices]
-        super().__init__(factors)
-        norms = [np.sqrt(np.asarray(m.multiply(m).sum(axis=1))).ravel() for m in factors]
-        scale = np.stack(norms) if standardize else np.ones((len(factors), self.n))
-        self.register_buffer("scale", torch.tensor(scale))
-        self._factors: list[Any] | None = None
-        self._lu()  # a singular matrix is refused here, not in the first step of training
+    def proper(self, which: int) -> Any:
+        """What `scmods.smoother.selected` takes for one of the matrices."""
+        from scmods.smoother.sma import Sma
+
+        w, rho, standardize = self.sources[which]
+        return Sma(w, rho, standardize=standardize)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the factors, which cannot be copied; they are made again when needed."""
         return self.__dict__ | {"_factors": None}
 
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
         self._factors = None
 
     def _lu(self) -> list[Any]:
         if self._factors is None:
-            self._factors = [_lu(m) for m in self.scipy()]
+            from scipy.sparse.linalg import splu
+
+            self._factors = [splu(m.tocsc()) for m in self.scipy()]
         return self._factors
 
     def dense(self) -> Tensor:
         """All precision matrices, (matrices, spots, spots)."""
-        roots = [torch.as_tensor(f.solve(np.eye(self.n))) for f in self._lu()]
-        scaled = [root * s.double().cpu() for root, s in zip(roots, self.scale, strict=True)]
-        return torch.stack([root.T @ root for root in scaled]).to(self.values)
-
-    def covariances(self) -> list[Any]:
-        """M M^T, the covariances before standardisation, as scipy CSR arrays."""
-        return [(m @ m.T).tocsr() for m in self.scipy()]
-
-    def proper(self, which: int) -> Any:
-        """What `scmods.smoother.selected` takes for one of the matrices: the precision, dense."""
-        return self.dense()[which].double().cpu().numpy()
+        roots = [torch.as_tensor(lu.solve(np.eye(self.n))) for lu in self._lu()]
+        return torch.stack([root.T @ root for root in roots]).to(self.values)
 
     def loss(self, x: Tensor, scales: Tensor, *, normalize: bool) -> Tensor:
         """Sum over groups of scale times form."""
-        x = x * self.scale
         if self.count == 1:
             solved = _Solve.apply(x.T, self._lu()[0], "N").T
         else:
-            solved = torch.stack(
-                [_Solve.apply(row[:, None], f, "N")[:, 0] for row, f in zip(x, self._lu(), strict=True)]
-            )
+            rows = zip(x, self._lu(), strict=True)
+            solved = torch.stack([_Solve.apply(row[:, None], lu, "N")[:, 0] for row, lu in rows])
         loss = (scales * (solved**2).sum(1)).sum()
         return loss / x.numel() if normalize else loss
 
     def expectation(self) -> list[tuple[Tensor, Tensor]]:
-        """The two numbers of `permutation_expectation`; the trace by the selected inverse of M M^T."""
+        """The two numbers of `permutation_expectation`; the trace by the selected inverse of A A^T."""
         from scmods.smoother.selected import marginal_variance
 
         out = []
-        for lu, c, s in zip(self._lu(), self.covariances(), self.scale.double().cpu().numpy(), strict=True):
-            trace = float((s**2 * marginal_variance(c)).sum())
-            total = float((lu.solve(s) ** 2).sum())
-            a, b = trace / self.n, (total - trace) / (self.n * (self.n - 1))
-            out.append((torch.tensor(a, dtype=torch.float64), torch.tensor(b, dtype=torch.float64)))
+        for lu, a in zip(self._lu(), self.scipy(), strict=True):
+            trace = float(marginal_variance((a @ a.T).tocsr()).sum())
+            total = float((lu.solve(np.ones(self.n)) ** 2).sum())
+            ab = trace / self.n, (total - trace) / (self.n * (self.n - 1))
+            out.append(tuple(torch.tensor(v, dtype=torch.float64) for v in ab))
         return out
 
     def solvers(self, shift: float = 0.0) -> list[Callable[[np.ndarray], np.ndarray]]:
         """For every matrix the map y -> Q^{-1} y, two sparse products; Q is never singular, so no shift."""
         if shift:
             _checks.fail("The moving-average precision is regular and takes no shift.")
-        scales = self.scale.double().cpu().numpy()
-        return [
-            lambda y, m=m, s=s: (m @ (m.T @ (y / s))) / s for m, s in zip(self.scipy(), scales, strict=True)
-        ]
+        return [lambda y, a=a: a @ (a.T @ y) for a in self.scipy()]

@@ -112,7 +112,9 @@ class ContrastiveSpatialLoss(SpatialLoss):
         whose free direction is not the constant field: a standardised one, or a tissue in several pieces.
         """
         if self._max_ratio is None:
-            improper = self.prior in ("icar", "isar") and abs(self.rho) == 1
+            from scmods.smoother.precision import is_improper
+
+            improper = is_improper(self.prior, self.rho)
             pairs = self.expectation.double().cpu().numpy()
             self._max_ratio = _largest_ratio(self.form, pairs, improper=improper)
         return self._max_ratio

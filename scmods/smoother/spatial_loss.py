@@ -117,6 +117,8 @@ class SpatialLoss(nn.Module):
             _checks.fail(
                 f"prior='kl' compares whole columns, so it takes one weight matrix, not {len(self.spatial_weights)}."
             )
+        if self.prior == "kl" and any((w.data < 0).any() or not w.data.any() for w in self.spatial_weights):
+            _checks.fail("`spatial_weights` must be positive for prior='kl', and not all zero.")
 
     def _make_form(self) -> SparseForm | DenseForm | None:
         if not self.spatial_weights:
@@ -266,13 +268,14 @@ class SpatialLoss(nn.Module):
         RuntimeError
             An improper prior.
         """
+        from scmods.smoother.precision import is_improper
         from scmods.smoother.selected import corr_decay
 
         if self.prior == "kl":
             _checks.fail(
                 "prior='kl' has no covariance, so there are no decay statistics.", "Use prior='icar'."
             )
-        if self.prior in ("icar", "isar") and abs(self.rho) == 1:
+        if is_improper(self.prior, self.rho):
             _checks.fail(
                 f"prior={self.prior!r} with rho={self.rho:g} is improper: its variance is infinite.",
                 "Correlations need a proper prior: rho=0.99.",
@@ -284,7 +287,7 @@ class SpatialLoss(nn.Module):
 
 def _weights(given: Any) -> list[Any]:
     """Every accepted form of weights as list of scipy CSR arrays of one size."""
-    from scipy.sparse import csr_array
+    from scmods.smoother.factor import square
 
     if given is None:
         return []
@@ -300,10 +303,12 @@ def _weights(given: Any) -> list[Any]:
                 "matrix or an array (spots, spots), or a list of them.",
                 kind=TypeError,
             )
-        out.append(csr_array(w, dtype=np.float64))
-    shapes = {w.shape for w in out}
-    if len(shapes) > 1 or any(a != b for a, b in shapes):
-        _checks.fail(f"`spatial_weights` have shapes {sorted(shapes)}, but must be square and of one size.")
+        out.append(square("`spatial_weights`", w))
+    sizes = sorted({w.shape[0] for w in out})
+    if len(sizes) > 1:
+        _checks.fail(
+            f"`spatial_weights` are of different sizes, {sizes}, but all groups live on the same spots."
+        )
     return out
 
 
