@@ -235,7 +235,7 @@ def _boxes(
     rows = -(-len(values) // 2)
     fig = _figures.figure(title=title, alt="", height=100 + rows * (95 + 24 * len(names)), showlegend=False)
     titles = list(labels.values()) if unit else [""] * len(values)
-    x = [unit] * len(values) if unit else list(labels.values())
+    x = unit or list(labels.values())
     where = common.panels(fig, len(values), 2, titles=titles, x=x, shared_yaxes=True,
                           horizontal_spacing=0.05, vertical_spacing=min(0.24, 0.36 / rows))  # fmt: skip
     ticks = [f"{common.escaped(n, 24)} ({counts[n]})" for n in names]

@@ -46,7 +46,8 @@ def plot_phase_portrait(portrait: Mapping[str, Any], *, title: str | None = None
     a, b = map(str, portrait["genes"])
     x, y, dx, dy = (np.asarray(portrait[k], dtype=np.float64) for k in ("x", "y", "dx", "dy"))
     points = portrait["fixed_points"]
-    lead = common.column(points, "leading_real")
+    # a table without rows has no numeric columns
+    lead = common.column(points, "leading_real") if len(points) else np.zeros(0)
     title = title or f"Phase portrait of {common.escaped(a)} and {common.escaped(b)}"
     fig = _figures.figure(
         title=title, alt=_portrait_told(a, b, points, lead, portrait["trajectories"]),

@@ -180,6 +180,13 @@ def test_portrait_marks_every_fixed_point_with_kind_and_place(portrait):
     assert fig.layout.xaxis.title.text == "Expression of Gata1"
 
 
+def test_a_plane_without_fixed_points_or_trajectories_is_drawn(portrait):
+    nothing = {"fixed_points": pd.DataFrame([], columns=["kind", "leading_real", "Gata1", "Pu.1"])}
+    fig = plots.plot_phase_portrait(portrait | nothing | {"trajectories": portrait["trajectories"][:0]})
+    assert len(fig.data) == 3
+    assert "0 trajectories. 0 fixed points." in alt(fig)
+
+
 def test_portrait_arrows_follow_the_field_and_nullclines_are_its_zeros(portrait):
     fig = plots.plot_phase_portrait(portrait)
     flow = fig.data[0]
