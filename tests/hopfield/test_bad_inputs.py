@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -88,6 +89,11 @@ def test_a_velocity_that_is_not_finite(cases, adata):
 
 
 def test_logged_expression_beside_the_velocity_of_counts(cases, adata):
+    for layer in ("Ms", "velocity"):
+        adata.layers[layer] *= 20
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cases.fit(adata)
     adata.layers["Ms"] = np.log1p(adata.layers["Ms"])
     with pytest.warns(NumericalWarning, match=r"`adata\.layers\['Ms'\]` looks logged.*belongs to counts.*Ms"):
         cases.fit(adata)
