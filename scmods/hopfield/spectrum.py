@@ -27,7 +27,7 @@ from scmods.hopfield.field import ClusterField
 __all__ = ["Blocks", "Summary", "eigenvalues", "leading_only", "order", "summary"]
 
 TIE = 1e-9  # real parts closer than this times the norm of the Jacobian count as equal when sorting
-CHUNK_BYTES = 32 * 2**20  # one stack of small matrices on its way to LAPACK
+CHUNK_BYTES = 4 * 2**20  # one stack of small matrices on its way to LAPACK
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,8 @@ def eigenvalues(
 
     Notes
     -----
-    O(cells * sum of the cubes of the sizes of the loops); working memory one stack of at most 32 MiB and the result.
+    O(cells * sum of the cubes of the sizes of the loops); working memory is the result and one stack of at most
+    4 MiB, or of one matrix where that is larger.
     """
     field = blocks.field
     refuse_not_finite("The slopes of the activation", slope)
