@@ -275,7 +275,7 @@ def null_fit(
     truth: Any = None,
     **fit_options: Any,
 ) -> pd.DataFrame:
-    """Fits of cells whose regulators or velocities were exchanged within their cluster: the negative control.
+    r"""Fits of cells whose regulators or velocities were exchanged within their cluster: the negative control.
 
     Parameters
     ----------
@@ -297,8 +297,14 @@ def null_fit(
     Returns
     -------
     Columns ``fit`` (``"data"``, then ``"shuffle 0"``, ...), ``cluster``, ``r2`` of the velocity, ``r2_adjusted`` for
-    the degrees of freedom (about 0 where there is nothing to find), and with `truth` the ``auroc``, ``auprc``,
-    ``tf_auroc``, ``tf_auprc`` of the standardised effects, where ``tf_`` counts pairs from the regulators.
+    the degrees of freedom, and with `truth` the ``auroc``, ``auprc``, ``tf_auroc``, ``tf_auprc`` of the standardised
+    effects, where ``tf_`` counts pairs from the regulators (0.5 by chance).
+
+    Notes
+    -----
+    Degradation is given, not fitted, and part of the velocity: with shuffled regulators the adjusted r2 is what
+    :math:`-\gamma x` explains alone, ``1 - var(v + gamma x) / var(v)``, which may be far from 0 on either side. The
+    distance of the data from the shuffles is what the interactions add.
 
     Raises
     ------

@@ -170,7 +170,7 @@ def _minimise(problem: _Problem, z: Tensor, max_iter: int, tol: float) -> tuple[
     look, t = z, 1.0
     residual = problem.residual(z, lip)
     for i in range(max_iter):
-        if i % 100 == 0:
+        if i % 100 == 0 or i in (15, 30, 60):
             polished = problem.polish(z)
             if problem.value(polished) < problem.value(z):
                 z, look, t = polished, polished, 1.0
@@ -256,7 +256,7 @@ def penalised(
 
     Notes
     -----
-    O(genes * regs^2) per step, whatever the number of cells. Every 100 steps the entries that are not zero are
+    O(genes * regs^2) per step, whatever the number of cells. Now and then the entries that are not zero are
     solved for exactly. Effective degrees of freedom count the weights that are not zero.
     """
     problem = _Problem.of(sums, penalised_edges, allowed, scaffold, bias_regularization, bias_penalty)

@@ -302,13 +302,16 @@ def test_objective_is_its_definition_and_adam_never_gets_below():
     w = torch.randn(4, 5, generator=make, dtype=torch.float64).requires_grad_()
     bias = torch.rand(4, generator=make, dtype=torch.float64).requires_grad_()
     adam = torch.optim.Adam([w, bias], lr=0.1)
-    for _ in range(100):
+    for step in range(100):
         m = w * mask
         loss = (
             100 * (y - phi @ w.T - bias).square().mean() + 5 * (m.abs().sum() + m.norm()) + bias.abs().sum()
         )
         assert float(loss.detach()) > at_best
-        close(penalised.objective(sums, w.detach(), bias.detach(), mask, scaffold=5.0), loss.detach(), 1e-8)
+        if step % 20 == 0:
+            close(
+                penalised.objective(sums, w.detach(), bias.detach(), mask, scaffold=5.0), loss.detach(), 1e-8
+            )
         adam.zero_grad()
         loss.backward()
         adam.step()
