@@ -39,7 +39,12 @@ _REAL = {
     "dyngen_linear": "scmods.datasets._circuits:dyngen_linear",
 }
 # strings, not imports: the data sets know no method
-_SIMULATORS = {"planted": "scmods.bmlp.simulate:planted"}
+_SIMULATORS = {
+    "planted": "scmods.bmlp.simulate:planted",
+    "random_circuit": "scmods.hopfield.circuits:random_circuit",
+    "repressilator": "scmods.hopfield.circuits:repressilator",
+    "toggle": "scmods.hopfield.circuits:toggle",
+}
 
 __all__ = [
     "DataUnavailableError",

@@ -9,8 +9,9 @@ import numpy as np
 
 from scmods import _checks
 from scmods.hopfield.edge_effects import association, effects
+from scmods.hopfield.evidence import penalty_factors
 from scmods.hopfield.infer import fit
-from scmods.hopfield.published import published
+from scmods.hopfield._published import published
 from scmods.hopfield.recovery import edge_recovery, recovery_curve
 
 if TYPE_CHECKING:
@@ -149,7 +150,9 @@ def _prepared(adata: AnnData, names: list[str], n_neighbors: int) -> AnnData:
     return adata
 
 
-def circuit_study(names: Sequence[str], *, ridge: float | str = 0.3, n_neighbors: int = 30) -> pd.DataFrame:
+def circuit_study(
+    names: Sequence[str], *, ridge: float | str = 0.3, n_neighbors: int = 30, evidence: bool = True
+) -> pd.DataFrame:
     """The recovery study on several simulated circuits, one field for all cells, and what was published beside it.
 
     Parameters
@@ -160,6 +163,8 @@ def circuit_study(names: Sequence[str], *, ridge: float | str = 0.3, n_neighbors
         Penalty of the field.
     n_neighbors
         Cells averaged by the smoothing.
+    evidence
+        Weight the penalty of every edge by the counts, see `penalty_factors`.
 
     Returns
     -------
@@ -177,7 +182,8 @@ def circuit_study(names: Sequence[str], *, ridge: float | str = 0.3, n_neighbors
         truth, regs = true_edges(adata), regulator_names(adata)
         adata = _prepared(adata, regs, n_neighbors)
         inside = [r for r in regs if r in adata.var_names]
-        field = fit(adata, cluster_key=None, regulators=inside, ridge=ridge)
+        weights = penalty_factors(adata, regulators=inside) if evidence else None
+        field = fit(adata, cluster_key=None, regulators=inside, ridge=ridge, edge_weights=weights)
         table, _ = recovery_study(edge_scores(adata, field), truth, regs)
         for _, row in published(name).query("known == 'regulators'").iterrows():
             table.loc["published"] = [row["auroc"], row["auprc"], np.nan, np.nan, np.nan]
