@@ -126,17 +126,19 @@ class _Problem:
         return lipschitz * float(step.norm()) / max(self.scale * float(self.r.norm()), 1e-300)
 
     def polish(self, z: Tensor, rounds: int = 8) -> Tensor:
-        """Solve for the entries that are not zero, their signs held: exact once these are the right ones.
+        """Newton steps on the entries that are not zero or want to leave it, signs held; never worse than `z`.
 
-        With the norm F of the group held too, each target is one linear system; F is iterated.
+        With the norm F of the group held too, each target is one linear system; F is iterated. Exact once the
+        signs are the right ones.
         """
-        on = z != 0
-        on[:, :-1] |= ~self.mask & ~self.fixed
-        pull = torch.zeros_like(z)
-        pull[:, :-1] = self.scaffold * z[:, :-1].sign() * self.mask
-        pull[:, -1] = self.l1 * z[:, -1].sign()
-        best = z
+        size = torch.cat([self.scaffold * self.mask, torch.full_like(z[:, :1], self.l1)], 1)
+        allowed = torch.ones_like(z, dtype=torch.bool)
+        allowed[:, :-1] = ~self.fixed
+        best, lowest = z, self.value(z)
         for _ in range(rounds):
+            g = self.gradient(z)
+            on = allowed & ((z != 0) | (g.abs() > size))
+            pull = size * torch.where(z != 0, z.sign(), -g.sign())
             norm = float((z[:, :-1] * self.mask).norm())
             extra = torch.zeros_like(z)
             extra[:, :-1] = self.mask * (self.scaffold / norm if norm else 0.0)
@@ -144,8 +146,9 @@ class _Problem:
             z = self._linear(on, pull, extra)
             # entries that cross zero belong to zero
             z = torch.where((pull != 0) & (z.sign() != pull.sign()), 0.0, z)
-            if self.value(z) < self.value(best):
-                best = z
+            value = self.value(z)
+            if value < lowest:
+                best, lowest = z, value
         return best
 
     def _linear(self, on: Tensor, pull: Tensor, extra: Tensor) -> Tensor:
