@@ -71,10 +71,13 @@ def kl_loss(p: Float[Tensor, "*groups spots"], weights: Tensor | None = None) ->
     """
     if p.ndim != 2:
         refuse(f"p has shape {tuple(p.shape)}, but must be (groups, spots).")
-    total = p.detach().sum(0)
-    if not (p.detach() >= 0).all():  # also true of NaN
-        group, spot = (~(p.detach() >= 0)).nonzero()[0].tolist()
-        refuse(f"p[{group}, {spot}] is {float(p[group, spot]):g}, but proportions are numbers from 0 to 1.")
+    plain = p.detach()
+    total = plain.sum(0)
+    if not (plain >= 0).all():  # also true of NaN
+        group, spot = (~(plain >= 0)).nonzero()[0].tolist()
+        refuse(
+            f"p[{group}, {spot}] is {float(plain[group, spot]):g}, but proportions are numbers from 0 to 1."
+        )
     worst = int((total - 1).abs().argmax())
     if (total[worst] - 1).abs() > 1e-3:
         refuse(

@@ -45,7 +45,6 @@ def refuse_not_finite(loss: Tensor, coefs: Tensor) -> Tensor:
                 f"spot {int(bad[0, 1])}.",
                 "Lower the learning rate, or drop that spot before the model.",
             )
-        _checks.fail(
-            f"The loss is {float(loss):g}: entries of `coefs` up to {float(coefs.abs().max()):g} overflow."
-        )
+        largest = float(coefs.detach().abs().max())
+        _checks.fail(f"The loss is {float(loss.detach()):g}: entries of `coefs` up to {largest:g} overflow.")
     return loss

@@ -204,7 +204,7 @@ class SpatialLoss(nn.Module):
             if not (total > 0).all():
                 spot = int((~(total > 0)).nonzero()[0])
                 _checks.fail(
-                    f"Column {spot} of `coefs` sums to {float(total[spot]):g}, so it has no proportions.",
+                    f"Column {spot} of `coefs` sums to {float(total[spot].detach()):g}, so it has no proportions.",
                     "Abundances are not negative and not all zero in a spot.",
                 )
             x = x / total

@@ -139,7 +139,9 @@ class TopLoss(nn.Module):
         listed = _listed(betti_priors, components, holes)
         self.complex = None
         if coords_xy is not None:
-            coords = np.array(coords_xy.cpu() if isinstance(coords_xy, Tensor) else coords_xy)
+            if isinstance(coords_xy, Tensor):
+                coords_xy = coords_xy.detach().cpu().numpy()
+            coords = np.array(coords_xy)
             self.complex = triangulate(coords, triangulation=triangulation, max_edge=max_edge)
             self.register_buffer("coords_xy", torch.as_tensor(coords, dtype=torch.float64))
         elif listed:
