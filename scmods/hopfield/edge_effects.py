@@ -43,7 +43,17 @@ def edge_table(field: Field, *, zeros: bool = False) -> pd.DataFrame:
 
 
 def long_table(field: Field, values: dict[str, np.ndarray], *, zeros: bool) -> pd.DataFrame:
-    """Matrices (clusters, genes, regs) as columns of a table, sorted by the size of the first within clusters."""
+    """Matrices (clusters, genes, regs) as columns of a table, sorted by the size of the first within clusters.
+
+    Parameters
+    ----------
+    field
+        Gives the names, and says which edges are 0.
+    values
+        Columns by name.
+    zeros
+        Keep edges of weight 0.
+    """
     import pandas as pd
 
     shape = tuple(field.interactions.shape)
@@ -63,7 +73,17 @@ def long_table(field: Field, values: dict[str, np.ndarray], *, zeros: bool) -> p
 
 
 def standardised(w: Tensor, sums: FieldSums, gamma: Tensor) -> Tensor:
-    """Effect of one standard deviation of the activation in standard deviations of the target; 0 where constant."""
+    """Effect of one standard deviation of the activation in standard deviations of the target; 0 where constant.
+
+    Parameters
+    ----------
+    w
+        (genes, regs) weights.
+    sums
+        Sums of the cells.
+    gamma
+        (genes,) degradation rates.
+    """
     y = sums.targets(gamma)
     sd_phi, sd_y = gram.spread(y.phi_phi.diagonal(), y.mean_phi), gram.spread(y.y_y, y.mean_y)
     return torch.where(sd_y > 0, 1 / sd_y.clamp_min(1e-300), 0.0)[:, None] * w * sd_phi

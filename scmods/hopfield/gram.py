@@ -24,7 +24,13 @@ CHUNK = 2**22  # entries of a batch of systems, 32 MB
 
 
 def spread(variance: Tensor, mean: Tensor) -> Tensor:
-    """Standard deviations, exactly 0 for columns that are constant up to rounding."""
+    """Standard deviations, exactly 0 for columns that are constant up to rounding.
+
+    Parameters
+    ----------
+    variance, mean
+        Of the columns.
+    """
     sd = variance.clamp_min(0).sqrt()
     return torch.where(sd > 1e-10 * mean.abs(), sd, 0.0)
 

@@ -37,7 +37,15 @@ def _few_cells(data: FitInput, method: str) -> None:
 
 
 def make_field(data: FitInput, found: Sequence[Solution]) -> Field:
-    """The field of the solutions of all clusters."""
+    """The field of the solutions of all clusters.
+
+    Parameters
+    ----------
+    data
+        What was fitted.
+    found
+        One solution per cluster.
+    """
     gamma = [data.gamma if s.gamma is None else s.gamma for s in found]
     return Field(
         data.genes,
@@ -52,7 +60,15 @@ def make_field(data: FitInput, found: Sequence[Solution]) -> Field:
 
 
 def r2_velocity(sums: FieldSums, found: Solution) -> tuple[float, float]:
-    """Share of the variance of the velocity that the fit explains: of all genes together, and the median gene."""
+    """Share of the variance of the velocity that the fit explains: of all genes together, and the median gene.
+
+    Parameters
+    ----------
+    sums
+        Sums of the cluster.
+    found
+        Its solution.
+    """
     known = sums.v_v > 0
     if not known.any():
         return float("nan"), float("nan")

@@ -167,7 +167,22 @@ def make_recipe(
     pooled: float = 0.0,
     edge_weights: Any = None,
 ) -> Recipe:
-    """The options of `fit`, checked against each other; the arguments are those of `fit`."""
+    """The options of `fit`, checked against each other.
+
+    Parameters
+    ----------
+    data
+        What is fitted.
+    method, hard_mask, ridge, scaffold_regularization, bias_regularization, bias_penalty, refit_gamma, gamma_min
+        As in `fit`.
+    pooled, edge_weights
+        As in `fit`.
+
+    Raises
+    ------
+    ValueError, TypeError, MissingKeyError
+        For values out of range and options that do not belong together.
+    """
     _checks.one_of("method", method, METHODS)
     _checks.one_of("bias_penalty", bias_penalty, BIASES)
     value, per_target = ridge_option(ridge)
