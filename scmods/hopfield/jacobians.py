@@ -143,7 +143,7 @@ def compute_jacobians(
     - ``obs['jacobian_trace']``, ``obs['hopfield_jacobian_norm']``: float64, 1 / time;
     - ``uns['hopfield_jacobians']``: settings and the fingerprint of the field;
     - ``uns['jacobian_eigenvectors_temp']['data']``: (cells, genes, k) complex128, columns of norm 1 in the order of
-      the eigenvalues, only with `compute_eigenvectors` and without `filename`.
+      the eigenvalues, and ``['cells']``, their names; only with `compute_eigenvectors` and without `filename`.
 
     Raises
     ------
@@ -208,7 +208,8 @@ def _store(
     if values.shape[1]:
         adata.obsm[Keys.eigenvalues] = values
     if vectors is not None:
-        adata.uns[VECTORS] = {"data": vectors}
+        names = np.asarray(adata.obs_names.astype(str), dtype=object)
+        adata.uns[VECTORS] = {"data": vectors, "cells": names}  # uns does not follow when cells are taken out
     adata.uns[info_key(key_added)] = {k: v for k, v in info.items() if v is not None}
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +17,7 @@ import torch
 from scmods import _checks
 from scmods.hopfield import _files
 from scmods.hopfield._align import align, align_genes, stored_field
+from scmods.hopfield._writer import FORMAT, VERSION, JacobianWriter
 from scmods.hopfield.field import Field
 from scmods.hopfield.keys import Keys
 from scmods.hopfield.spectrum import order
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["JacobianFile", "JacobianWriter", "load_jacobians", "open_jacobians", "save_jacobians"]
 
-FORMAT, VERSION = "scmods jacobians", 1
 VECTORS = "jacobian_eigenvectors_temp"  # uns, the name of the original
 BIG = 2e9  # bytes of eigenvectors in memory above which a warning names the alternative
 
@@ -53,66 +52,6 @@ def warn_of_size(n_cells: int, n_genes: int, k: int, advice: str, *, level: int 
             _checks.PerformanceWarning,
             level=level,
         )
-
-
-class JacobianWriter:
-    """Write the Jacobians of some cells after the others; used by `compute_jacobians` and `save_jacobians`.
-
-    Parameters
-    ----------
-    group
-        The open, empty HDF5 or zarr group.
-    field
-        The field.
-    cells
-        Names of all cells.
-    settings
-        Entries of the header: cluster_key, layer, x_floor.
-    compression
-        None, ``"gzip"`` or ``"lzf"`` (HDF5 alone).
-    """
-
-    def __init__(
-        self, group: Any, field: Field, cells: Any, settings: dict[str, Any], compression: str | None = None
-    ) -> None:
-        self.group, self.n_cells, self.compression = group, len(cells), compression
-        header = {
-            "cells": [str(c) for c in cells],
-            "genes": list(field.genes),
-            "clusters": list(field.clusters),
-            "fingerprint": field.fingerprint,
-            "package_version": metadata.version("scmods"),
-            **settings,
-        }
-        _files.put_json(group, "header", header)
-        for name, value in field._arrays().items():
-            _files.put(group, f"field_{name}", value)
-        # n_cells, n_genes and cluster_key are attributes that the original's files have too
-        group.attrs.update(
-            {"format": FORMAT, "version": VERSION, "n_cells": len(cells), "n_genes": len(field.genes)}
-        )
-        group.attrs["cluster_key"] = str(settings.get("cluster_key"))
-
-    def write(self, rows: slice, **arrays: np.ndarray) -> None:
-        """Write some cells; complex arrays become two, ``<name>_real`` and ``<name>_imag``.
-
-        Parameters
-        ----------
-        rows
-            Positions of the cells.
-        arrays
-            Arrays with these cells as first axis; the same names in every call.
-        """
-        for name, values in arrays.items():
-            if np.iscomplexobj(values):
-                self.write(rows, **{f"{name}_real": values.real, f"{name}_imag": values.imag})
-                continue
-            if name not in self.group:
-                _files.create(
-                    self.group, name, (self.n_cells, *values.shape[1:]), values.dtype, self.compression
-                )
-            if values.size:
-                self.group[name][rows] = values
 
 
 class JacobianFile:
@@ -329,11 +268,26 @@ def save_jacobians(
     if norm_key(key_added) in adata.obs:
         arrays["norm"] = adata.obs[norm_key(key_added)].to_numpy(np.float64)
     if VECTORS in adata.uns:
-        arrays["eigenvectors"] = np.asarray(adata.uns[VECTORS]["data"])
+        arrays["eigenvectors"] = _held_vectors(adata)
     with _files.writing(path) as group:
         out = JacobianWriter(group, field, adata.obs_names, settings, compression)
         out.write(slice(0, adata.n_obs), **arrays)
     adata.uns.pop(VECTORS, None)
+
+
+def _held_vectors(adata: AnnData) -> np.ndarray:
+    """Eigenvectors in ``uns`` for the cells of `adata`, which may be fewer than when they were computed."""
+    held = adata.uns[VECTORS]
+    names = [str(c) for c in held["cells"]] if "cells" in held else list(adata.obs_names)
+    index = {name: i for i, name in enumerate(names)}
+    missing = [name for name in adata.obs_names if name not in index]
+    if missing or len(held["data"]) != len(names):
+        _checks.fail(
+            f"`adata.uns[{VECTORS!r}]` holds vectors of {len(held['data'])} cells, `adata` has {adata.n_obs};",
+            f"without vectors: {_checks.listing(missing, 3)}.",
+            "Compute again: `hopfield.compute_jacobians(adata, compute_eigenvectors=True)`.",
+        )
+    return np.asarray(held["data"])[[index[name] for name in adata.obs_names]]
 
 
 def load_jacobians(
@@ -381,9 +335,9 @@ def load_jacobians(
             out = file.vectors(slice(0, file.n_cells))[1][rows]
             out = out if genes is None else out[:, genes]
         values, norm = file.eigenvalues()[rows], file.norm(slice(0, file.n_cells))[rows]
-        header = {
-            k: v for k, v in file.header.items() if k not in ("cells", "genes", "clusters") and v is not None
-        }
+        names = ("cells", "genes", "clusters")
+        header = {k: v for k, v in file.header.items() if k not in names and v is not None}
+        header |= {"n_genes": len(file.genes)} if file.genes else {}
     adata.obs = adata.obs.assign(**{norm_key(key_added): norm})
     adata.obsm[Keys.eigenvalues] = values
     adata.uns[info_key(key_added)] = header

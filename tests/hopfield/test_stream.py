@@ -229,6 +229,31 @@ def test_leading_vectors_only(tmp_path):
         hopfield.load_jacobians(adata, tmp_path / "b.h5", load_eigenvectors=True)
 
 
+def test_stats_of_leading_values_that_were_loaded_are_refused(tmp_path):
+    adata = small()
+    hopfield.compute_jacobians(adata, keep=3)
+    hopfield.save_jacobians(adata, tmp_path / "a.h5")
+    fresh = small()
+    hopfield.load_jacobians(fresh, tmp_path / "a.h5")
+    assert fresh.obsm["jacobian_eigenvalues"].shape == (5, 3)
+    for filename in (None, tmp_path / "a.h5"):
+        with pytest.raises(ValueError, match="holds 3 leading eigenvalues of 12, which do not give counts"):
+            hopfield.compute_jacobian_stats(fresh, filename)
+
+
+def test_vectors_in_memory_follow_their_cells_into_the_file(tmp_path):
+    adata, _, vectors = in_memory()
+    fewer = adata[[3, 1]].copy()
+    hopfield.save_jacobians(fewer, tmp_path / "a.h5")
+    found = hopfield.load_jacobians(fewer, tmp_path / "a.h5", load_eigenvectors=True)
+    np.testing.assert_array_equal(found, vectors[[3, 1]])
+    adata.obs_names = ["cell0", "cell1", "cell2", "cell3", "new"]
+    with pytest.raises(
+        ValueError, match=r"holds vectors of 5 cells, `adata` has 5; without vectors: \['new'\]"
+    ):
+        hopfield.save_jacobians(adata, tmp_path / "b.h5")
+
+
 def test_large_vectors_are_announced_when_loading(tmp_path, monkeypatch):
     streamed(tmp_path / "a.h5")
     monkeypatch.setattr(stream, "BIG", 100.0)
