@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import html
-import textwrap
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scmods import _checks, _figures
+from scmods._figures import AXES, GREY, color_axis, column, listed, marker, number, require
 from scmods.bmlp.keys import FreqKeys
 
 if TYPE_CHECKING:
-    import pandas as pd
     from anndata import AnnData
     from plotly.graph_objects import Figure
 
 __all__ = [
+    "GREY",
     "add_bars",
     "add_chance",
     "chosen",
@@ -37,25 +36,10 @@ __all__ = [
     "wrapped",
 ]
 
-GREY = "#8C8C8C"  # visible on a light and on a dark page
-AXES = {"X_umap": "UMAP", "X_pca": "PC", "X_tsne": "t-SNE", "X_diffmap": "DC", "spatial": "Position"}
-
-
-def number(value: float) -> str:
-    """Three significant digits without exponent where possible, or "no value" for NaN."""
-    return "no value" if not np.isfinite(value) else f"{value:.3g}"
-
-
-def listed(parts: Iterable[object]) -> str:
-    """``a, b and c``."""
-    items = [str(p) for p in parts]
-    return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1]
-
 
 def wrapped(text: object, width: int = 40) -> str:
     """The whole text, broken over lines for plotly; nothing is cut, and ``<`` stays a character."""
-    lines = textwrap.wrap(str(text), width, break_on_hyphens=False) or [""]
-    return "<br>".join(html.escape(line, quote=False) for line in lines)
+    return _figures.escaped(text, width)
 
 
 def sentence(text: str) -> str:
@@ -65,29 +49,7 @@ def sentence(text: str) -> str:
 
 def drawn(n: int, shown: int) -> str:
     """Sentence for the alt text when only some of `n` points are drawn."""
-    return "" if shown == n else f" A random {shown} of them are drawn."
-
-
-def require(table: Any, needed: Sequence[str], fix: str, argument: str = "table") -> None:
-    """Refuse what is not a table, lacks one of the columns `needed`, or has no rows; `fix` makes the right one."""
-    if not hasattr(table, "columns"):
-        with_columns = f" with the columns {_checks.listing(needed)}" if needed else ""
-        kind = type(table).__name__
-        _checks.fail(f"`{argument}` is a {kind}, but must be a table{with_columns}.", fix, kind=TypeError)
-    for name in needed:
-        if name not in table.columns:
-            _checks.fail(
-                f"`{argument}` has no column {name!r}. Available: {_checks.listing(table.columns)}.",
-                fix,
-                kind=_checks.MissingKeyError,
-            )
-    if len(table) == 0:
-        _checks.fail(f"`{argument}` has no rows; there is nothing to draw.", fix)
-
-
-def column(table: pd.DataFrame, name: str) -> np.ndarray:
-    """One column of a table as float64."""
-    return _checks.numeric(f"Column {name!r}", table[name])
+    return _figures.drawn(n, shown, what="")
 
 
 def chosen(outputs: int | Sequence[int] | None, total: int, argument: str = "outputs") -> list[int]:
@@ -124,22 +86,6 @@ def points(adata: AnnData, basis: str | None, key_added: str = "freq") -> tuple[
     return xy[:, :2].astype(np.float32), [f"{word} 1", f"{word} 2"]
 
 
-def marker(n: int, **more: Any) -> dict[str, Any]:
-    """Style of one of `n` points: smaller where there are many, with a thin edge that shows pale colours."""
-    size = float(np.clip(11 - 2 * np.log10(max(n, 1)), 3.5, 8))
-    return {"size": size, "line": {"width": 0.4, "color": GREY}} | more
-
-
-def color_axis(limit: float, title: str, low: float | None = None) -> dict[str, Any]:
-    """Colours from -limit to limit with grey at 0, or from `low` to `limit` in one direction."""
-    scale = _figures.SEQUENTIAL if low is not None else [list(stop) for stop in _figures.DIVERGING]
-    middle = {} if low is not None else {"cmid": 0.0}
-    return {
-        "colorscale": scale, "cmin": -limit if low is None else low, "cmax": limit, **middle,
-        "colorbar": {"title": {"text": title, "side": "right"}, "thickness": 14},
-    }  # fmt: skip
-
-
 def grid(n: int, ncols: int) -> tuple[int, int, list[tuple[int, int]]]:
     """Rows, columns and the places, counted from 1, of `n` panels."""
     cols = min(n, ncols)
@@ -148,18 +94,10 @@ def grid(n: int, ncols: int) -> tuple[int, int, list[tuple[int, int]]]:
 
 def panels(fig: Figure, n: int, ncols: int, titles: Sequence[str], x: str, y: str) -> list[tuple[int, int]]:
     """Divide `fig` into panels; axis titles stand at the left and below the last panel of every column."""
-    rows, cols, where = grid(n, ncols)
-    fig.set_subplots(rows, cols, subplot_titles=list(titles), horizontal_spacing=0.07,
-                     vertical_spacing=min(0.16, 0.3 / rows))  # fmt: skip
-    fig.update_annotations(font={"size": 13})
-    fig.update_xaxes(zeroline=False, title={"text": ""})
-    fig.update_yaxes(zeroline=False, title={"text": ""})
-    for i, (row, col) in enumerate(where):
-        if i + cols >= n:
-            fig.update_xaxes(title={"text": x}, row=row, col=col)
-        if col == 1:
-            fig.update_yaxes(title={"text": y}, row=row, col=col)
-    return where
+    gap = min(0.16, 0.3 / grid(n, ncols)[0])
+    return _figures.panels(
+        fig, n, ncols, titles=titles, x=x, y=y, horizontal_spacing=0.07, vertical_spacing=gap
+    )
 
 
 def legend_on_top(fig: Figure) -> Figure:
