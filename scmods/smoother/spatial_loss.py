@@ -186,8 +186,13 @@ class SpatialLoss(nn.Module):
             Another shape, NaN, and for "kl" columns that are no proportions.
         """
         form = self.form
-        count = max(len(self.confidences), 1 if form is None else form.count)
-        check_field(coefs, form.n if form is not None else None, 1 if self.prior == "kl" else count)
+        shared = form is None or self.prior == "kl"
+        check_field(coefs, form.n if form is not None else None, 1 if shared else form.count)
+        if len(self.confidences) not in (1, len(coefs)) and not shared:
+            _checks.fail(
+                f"There are {len(self.confidences)} confidences for {len(coefs)} groups.",
+                "Call estimate_confidence with a reference of these groups.",
+            )
         x = coefs.to(self.confidences.dtype)
         loss = self._kl(x) if self.prior == "kl" else self._quadratic(x, normalize=normalize)
         return refuse_not_finite(loss, coefs).to(coefs.dtype)
