@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["published"]
+__all__ = ["published", "published_agreement"]
 
 # circuit: (AUROC, AUPRC) without scaffold, with regulators known, with all edges known, and of GENIE3
 _REPORTED = {
@@ -54,3 +54,26 @@ def published(circuit: str | None = None) -> pd.DataFrame:
     if circuit is None:
         return table
     return table[table["circuit"] == str(circuit).removeprefix("dyngen_")].reset_index(drop=True)
+
+
+# data set: correlation of unconstrained interactions of two halves of the cells, 100 genes, same repository
+_AGREEMENT = {"pancreas": 0.017, "hematopoiesis": 0.019, "neural crest": 0.060, "limb": 0.039}
+
+
+def published_agreement(dataset: str) -> float | None:
+    """Correlation of the interactions of two halves of the cells, as the original's authors report it.
+
+    None for other data sets.
+
+    Parameters
+    ----------
+    dataset
+        ``"pancreas"``, ``"hematopoiesis"``, ``"neural crest"`` or ``"limb"``. Their pancreas has more cells than the
+        one of this package.
+
+    Examples
+    --------
+    >>> published_agreement("pancreas")
+    0.017
+    """
+    return _AGREEMENT.get(str(dataset))

@@ -55,6 +55,10 @@ class Cells:
         (cells,) cluster of each cell, as text.
     genes
         Positions of the modelled genes among the variables of the AnnData.
+    matrix
+        The expression, as it is stored.
+    x_floor
+        Expression is raised to this value; 0 leaves it as it is.
     """
 
     field: Field
@@ -114,6 +118,8 @@ def expression(adata: AnnData, layer: str | None, genes: np.ndarray | None = Non
     genes
         Positions of the genes to look at; all by default.
     """
+    if adata.n_obs == 0:
+        _checks.fail("`adata` has no cells.", "Look at the filter before this call: it left nothing.")
     x = _arrays.matrix(adata, layer)
     where = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
     names = np.asarray(adata.var_names.astype(str))[slice(None) if genes is None else genes]

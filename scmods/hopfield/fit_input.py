@@ -265,6 +265,11 @@ def _scales_disagree(
     most = np.zeros(len(columns))
     for _, block in _arrays.blocks(x):
         most = np.maximum(most, block[:, columns].max(axis=0))
+    if most.max(initial=0.0) == 0:
+        _checks.fail(
+            f"`adata.layers[{layers[0]!r}]` is zero in all {len(columns)} modelled genes; nothing can regulate.",
+            "Smooth the counts again: `hopfield.moments(adata)`.",
+        )
     top = np.argsort(fastest)[-10:]
     ratio = np.median(fastest[top] / np.maximum(np.maximum(1.0, gamma.numpy()) * most, 1e-300)[top])
     if most.max() < 15 and ratio > 5:

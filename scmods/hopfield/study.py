@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scmods import _checks
+from scmods.hopfield._published import published
 from scmods.hopfield.edge_effects import association, effects
 from scmods.hopfield.evidence import penalty_factors
 from scmods.hopfield.infer import fit
-from scmods.hopfield._published import published
 from scmods.hopfield.recovery import edge_recovery, recovery_curve
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pandas as pd
     from anndata import AnnData
 
     from scmods.hopfield.field import Field
 
-__all__ = ["circuit_study", "edge_scores", "recovery_study", "true_edges"]
+__all__ = ["circuit_study", "edge_scores", "independent_halves", "recovery_study", "true_edges"]
 
 TRUTH = "true_interactions"
 SHOWN = ["auroc", "auprc", "tf_auroc", "tf_auprc", "tf_sign_accuracy"]
@@ -190,3 +192,97 @@ def circuit_study(
         parts.append(table.reset_index().assign(circuit=str(name)))
     out = pd.concat(parts, ignore_index=True)
     return out[["circuit", *[c for c in out.columns if c != "circuit"]]]
+
+
+def _halves(labels: np.ndarray, n_splits: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Positions of the cells of both halves; every cluster is halved on its own."""
+    rng = np.random.default_rng(seed)
+    for _ in range(n_splits):
+        first = np.zeros(len(labels), dtype=bool)
+        for name in np.unique(labels):
+            rows = rng.permutation(np.flatnonzero(labels == name))
+            first[rows[: (len(rows) + 1) // 2]] = True
+        yield np.flatnonzero(first), np.flatnonzero(~first)
+
+
+def independent_halves(
+    adata: AnnData,
+    modelled: AnnData,
+    *,
+    cluster_key: str | None = "cell_type",
+    counts: tuple[str, str] = ("spliced", "unspliced"),
+    n_neighbors: int = 30,
+    n_splits: int = 3,
+    seed: int = 0,
+    **fit_options: Any,
+) -> pd.DataFrame:
+    """Agreement of two fits whose cells share nothing: each half is smoothed over its own neighbours.
+
+    `split_half` divides cells that were smoothed together, so its halves share counts. Here they do not; the activation
+    of every gene and its rate of degradation are those of all cells.
+
+    Parameters
+    ----------
+    adata
+        All genes, with counts.
+    modelled
+        The same cells and the genes of the field, with Hill functions and rates.
+    cluster_key
+        Column of labels; None for one field.
+    counts
+        Layers of spliced and unspliced counts.
+    n_neighbors
+        Cells averaged by the smoothing, within each half.
+    n_splits, seed
+        Random divisions, every cluster on its own.
+    fit_options
+        As for `fit`.
+
+    Returns
+    -------
+    Columns ``split``, ``cluster``, ``correlation`` of the weights, ``correlation_effect`` of the effects.
+    """
+    import pandas as pd
+
+    from scmods.hopfield.fit_input import cluster_labels
+
+    names, rows = cluster_labels(adata, cluster_key)
+    labels = np.empty(adata.n_obs, dtype=object)
+    for name, which in zip(names, rows, strict=True):
+        labels[which] = name
+    out = []
+    for split, parts in enumerate(_halves(labels.astype(str), n_splits, seed)):
+        found = [
+            _half(adata, modelled, part, counts, n_neighbors, cluster_key=cluster_key, **fit_options)
+            for part in parts
+        ]
+        both = found[0].merge(found[1], on=["cluster", "regulator", "target"], suffixes=("_a", "_b"))
+        for name, table in both.groupby("cluster", observed=True):
+            pair = {k: table[f"{k}_a"].corr(table[f"{k}_b"]) for k in ("weight", "effect")}
+            out.append((split, name, pair["weight"], pair["effect"]))
+    return pd.DataFrame(out, columns=["split", "cluster", "correlation", "correlation_effect"])
+
+
+def _half(
+    adata: AnnData,
+    modelled: AnnData,
+    rows: np.ndarray,
+    counts: tuple[str, str],
+    n_neighbors: int,
+    **options: Any,
+) -> pd.DataFrame:
+    """Effects of the field of some cells, smoothed among themselves."""
+    from scmods.hopfield.velocities import moments
+
+    part = adata[rows].copy()
+    moments(
+        part, spliced_layer=counts[0], unspliced_layer=counts[1], n_neighbors=min(n_neighbors, len(rows) - 1)
+    )
+    part = part[:, modelled.var_names].copy()
+    part.var = modelled.var.copy()
+    rates = part.var[options.get("degradation_key", "gamma")].to_numpy()
+    smoothed = np.asarray(part.layers["Ms"], dtype=np.float64)
+    part.layers["velocity"] = part.layers["Mu"] - rates * smoothed
+    options = {**options, "spliced_layer": "Ms", "velocity_layer": "velocity"}
+    field = fit(part, **options)
+    return effects(field, part, cluster_key=options["cluster_key"], zeros=True)
