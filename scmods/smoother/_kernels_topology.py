@@ -9,22 +9,27 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-__all__ = ["dual_bars", "edge_order", "primal_bars"]
+__all__ = ["dual_bars", "enter", "primal_bars"]
 
 
 @njit(cache=True)
-def edge_order(entry: np.ndarray, n: int) -> np.ndarray:
-    """Edges by increasing entry, ties by index: counting sort, linear in their number."""
-    start = np.zeros(n + 1, np.int64)
-    for e in entry:
-        start[e + 1] += 1
-    for i in range(n):
+def enter(rank: np.ndarray, edges: np.ndarray) -> tuple:
+    """Ranks of both ends and of the entry of every edge, and the edges by increasing entry, ties by index.
+
+    Counting sort, linear in the number of edges.
+    """
+    u, v, entry = rank[edges[:, 0]], rank[edges[:, 1]], np.empty(len(edges), np.int64)
+    start = np.zeros(len(rank) + 1, np.int64)
+    for i in range(len(edges)):
+        entry[i] = max(u[i], v[i])
+        start[entry[i] + 1] += 1
+    for i in range(len(rank)):
         start[i + 1] += start[i]
-    order = np.empty(len(entry), np.int64)
-    for i in range(len(entry)):
+    order = np.empty(len(edges), np.int64)
+    for i in range(len(edges)):
         order[start[entry[i]]] = i
         start[entry[i]] += 1
-    return order
+    return u, v, entry, order
 
 
 @njit(cache=True)
@@ -59,19 +64,22 @@ def primal_bars(u: np.ndarray, v: np.ndarray, order: np.ndarray, n: int) -> tupl
 
 
 @njit(cache=True)
-def dual_bars(entry: np.ndarray, order: np.ndarray, sides: np.ndarray, corner: np.ndarray, n: int) -> tuple:
+def dual_bars(
+    rank: np.ndarray, entry: np.ndarray, order: np.ndarray, sides: np.ndarray, triangles: np.ndarray
+) -> tuple:
     """Dimension 1 as dimension 0 of the dual graph, backwards.
 
     Going down from the full complex, every triangle that leaves opens a hole, and an edge that leaves joins the holes
-    on its two sides. Nodes are the triangles, with `corner` the rank at which they enter, and the outside of the
-    complex, which is older than all. A hole that joins an older one at an edge is a bar: born with that edge, dead
+    on its two sides. Nodes are the triangles, as old as the rank at which they enter, and the outside of the complex,
+    which is older than all. A hole that joins an older one at an edge is a bar: born with that edge, dead
     with its own triangle.
     """
-    outside = len(corner)
+    outside = len(triangles)
     parent = np.arange(outside + 1)
     age = np.empty(outside + 1, np.int64)
-    age[:outside] = corner
-    age[outside] = n
+    for t in range(outside):
+        age[t] = max(rank[triangles[t, 0]], rank[triangles[t, 1]], rank[triangles[t, 2]])
+    age[outside] = len(rank)
     birth, death = np.empty(outside, np.int64), np.empty(outside, np.int64)
     bars = 0
     for k in range(len(order) - 1, -1, -1):

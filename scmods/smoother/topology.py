@@ -8,6 +8,7 @@ gradient. Dimension 0 is union-find over edges; dimension 1 of a planar complex 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,7 @@ from scmods.smoother._triangulation import Complex, triangulate
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Complex", "bar_spots", "persistence", "triangulate"]
+__all__ = ["Complex", "bar_spots", "persistence", "surplus", "triangulate"]
 
 
 def bar_spots(
@@ -53,24 +54,47 @@ def _bars(
     """As `bar_spots`, with the spots of birth of the bars that never end (dimension 0 only)."""
     from scmods.smoother import _kernels_topology as kernels
 
-    n = complex_.n
     order = np.argsort(-np.asarray(field, np.float64), kind="stable")
-    rank = np.empty(n, np.int64)
-    rank[order] = np.arange(n)
-    ends = rank[complex_.edges]
-    u, v = np.ascontiguousarray(ends[:, 0]), np.ascontiguousarray(ends[:, 1])
-    entry = np.maximum(u, v)
-    by_entry = kernels.edge_order(entry, n)
+    rank = np.empty(complex_.n, np.int64)
+    rank[order] = np.arange(complex_.n)
+    u, v, entry, by_entry = kernels.enter(rank, complex_.edges)
     out = {}
     for dimension in dimensions:
         if dimension == 0:
-            birth, death, roots = kernels.primal_bars(u, v, by_entry, n)
+            birth, death, roots = kernels.primal_bars(u, v, by_entry, complex_.n)
         else:
-            corner = rank[complex_.triangles].max(axis=1, initial=0)
-            birth, death = kernels.dual_bars(entry, by_entry, complex_.sides, corner, n)
+            birth, death = kernels.dual_bars(rank, entry, by_entry, complex_.sides, complex_.triangles)
             roots = np.empty(0, np.int64)
         out[dimension] = np.stack([order[birth], order[death]], axis=1), order[roots]
     return out
+
+
+def surplus(field: np.ndarray, complex_: Complex, skip: Mapping[int, int]) -> np.ndarray:
+    """The weights whose scalar product with the field is the length of its surplus bars: 1 at births, -1 at deaths.
+
+    Parameters
+    ----------
+    field
+        One finite value per spot.
+    complex_
+        The triangulation.
+    skip
+        For every dimension to count, how many of its longest finite bars are free.
+
+    Returns
+    -------
+    Float64, (spots,): also the gradient of that length wherever no two spots are equal.
+    """
+    weights = np.zeros(complex_.n)
+    for dimension, (spots, _) in _bars(field, complex_, tuple(skip)).items():
+        length = field[spots[:, 0]] - field[spots[:, 1]]
+        if skip[dimension]:
+            kept = np.argsort(-length, kind="stable")[skip[dimension] :]
+            spots, length = spots[kept], length[kept]
+        spots = spots[length > 0]
+        weights += np.bincount(spots[:, 0], minlength=complex_.n)
+        weights -= np.bincount(spots[:, 1], minlength=complex_.n)
+    return weights
 
 
 def persistence(
