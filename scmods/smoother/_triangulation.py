@@ -145,7 +145,8 @@ def triangulate(coords: np.ndarray, *, triangulation: str = "auto", max_edge: fl
     """
     _checks.one_of("triangulation", triangulation, ("auto", "lattice", "delaunay"))
     coords = _positions(coords)
-    whole = bool((coords == np.rint(coords)).all())
+    # a lattice cell is named by one integer, which must not overflow
+    whole = bool((coords == np.rint(coords)).all()) and np.ptp(coords) < 2**31
     if triangulation == "lattice" and not whole:
         _checks.fail(
             f"triangulation='lattice' needs whole-number grid indices, but the first position is {coords[0].tolist()}.",

@@ -319,6 +319,15 @@ def test_malformed_types_and_fields():
         loss(bad)
 
 
+def test_auto_takes_the_lattice_only_where_spots_are_neighbours():
+    lattice = triangulate(SQUARE, triangulation="lattice")
+    np.testing.assert_array_equal(triangulate(SQUARE + [-50, 7]).edges, lattice.edges)
+    for other in (staggered(4, 5), 10**10 * SQUARE, SQUARE * 0.3):
+        by_delaunay = triangulate(other, triangulation="delaunay")
+        np.testing.assert_array_equal(triangulate(other).triangles, by_delaunay.triangles)
+        assert by_delaunay.pieces == 1
+
+
 def test_malformed_complexes():
     flat = np.array([[0, 1, 2], [0, 1, 3], [0, 1, 4]])
     with pytest.raises(ValueError, match="The edge between spots 0 and 1 belongs to 3 triangles"):
