@@ -98,7 +98,8 @@ def lattice_of(coords: Any) -> Lattice:
     counts = np.bincount(row)
     if len(counts) < 2 or counts.min() < 2 or counts.min() != counts.max():
         _checks.fail(
-            f"The {len(coords)} spots make no complete lattice: {len(counts)} rows with {counts.min()} to {counts.max()} spots.",
+            f"The {len(coords)} spots make no complete lattice: {len(counts)} rows with {counts.min()} to",
+            f"{counts.max()} spots.",
             "Shifts around the edges need a full rectangle.",
             "Cut one out, or use null='spectral', which takes any graph.",
         )

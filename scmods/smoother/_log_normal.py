@@ -68,8 +68,16 @@ def log_normal(
         # times the number of spots, so that the tolerance means the same for any number of them
         return n * value, n * scale * np.concatenate([dx.ravel(), dv if bias else []])
 
-    limits = {"maxiter": min(max_iter, 3000), "maxfun": 10**9, "maxls": 40, "ftol": 1e-12, "gtol": max(tol, 1e-6)}
-    found = minimize(pack, begin, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(begin), options=limits)
+    limits = {
+        "maxiter": min(max_iter, 3000),
+        "maxfun": 10**9,
+        "maxls": 40,
+        "ftol": 1e-12,
+        "gtol": max(tol, 1e-6),
+    }
+    found = minimize(
+        pack, begin, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(begin), options=limits
+    )
     x = scale * found.x[: n * types].reshape(n, types)
     v = scale * found.x[n * types :] if bias else np.zeros(n)
     residual = float(np.abs(found.x - np.maximum(0.0, found.x - found.jac)).max())

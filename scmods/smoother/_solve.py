@@ -32,7 +32,8 @@ def refuse_unseen(q: sparse.csr_array, observed: np.ndarray) -> None:
         size = np.bincount(label, minlength=count)
         spots = np.flatnonzero(label == lost[0])
         _checks.fail(
-            f"{len(lost)} of {count} components of the graph have no observed spot, and with rho=1 nothing sets their level.",
+            f"{len(lost)} of {count} components of the graph have no observed spot,",
+            "and with rho=1 nothing sets their level.",
             f"The first has {size[lost[0]]} spots: {_checks.listing(spots)}.",
             "Use rho=0.99, join it by more neighbours (`smoother.spatial_weights(adata, n_neighbors=...)`),",
             "or drop these spots.",

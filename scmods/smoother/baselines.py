@@ -41,7 +41,9 @@ class Descent:
 
 def _sparse_tensor(q: Any) -> Tensor:
     q = square("The precision matrix", q)
-    parts = (torch.as_tensor(part) for part in (q.indptr.astype(np.int64), q.indices.astype(np.int64), q.data))
+    parts = (
+        torch.as_tensor(part) for part in (q.indptr.astype(np.int64), q.indices.astype(np.int64), q.data)
+    )
     return csr_tensor(*parts, q.shape)
 
 
@@ -58,7 +60,14 @@ def _adam(parameters: list[Tensor], loss: Any, epochs: int, lr: float) -> np.nda
 
 
 def deconvolve_reference(
-    y: Any, profiles: np.ndarray, q: Any, *, smoothing: float, epochs: int = 1000, lr: float = 3e-3, seed: int = 0
+    y: Any,
+    profiles: np.ndarray,
+    q: Any,
+    *,
+    smoothing: float,
+    epochs: int = 1000,
+    lr: float = 3e-3,
+    seed: int = 0,
 ) -> Descent:
     """Deconvolution by the recipe of the original: Adam on signed weights whose absolute values are the abundances.
 
@@ -79,8 +88,8 @@ def deconvolve_reference(
 
     Notes
     -----
-    The start is the absolute value of ordinary least squares, negative amounts being mirrored, and a uniform random bias.
-    Float64 here, float32 in the original.
+    The start is the absolute value of ordinary least squares, negative amounts being mirrored, and a uniform random
+    bias. Float64 here, float32 in the original.
     """
     dense = torch.as_tensor(y.toarray() if sparse.issparse(y) else np.asarray(y), dtype=torch.float64)
     r = torch.as_tensor(np.asarray(profiles), dtype=torch.float64)
@@ -94,14 +103,16 @@ def deconvolve_reference(
     def loss() -> Tensor:
         amounts = x.abs()
         fit = ((dense - amounts @ r.T - v) ** 2).mean()
-        return fit + smoothing * (amounts * Product.apply(amounts, matrix, True)).mean()
+        return fit + smoothing * (amounts * Product.apply(amounts, matrix, True)).mean()  # noqa: FBT003
 
     history = _adam([x, v], loss, epochs, lr)
     with torch.no_grad():
         return Descent(x.abs().numpy(), float(loss()), history)
 
 
-def impute_reference(y: Any, q: Any, observed: np.ndarray, *, epochs: int = 1000, lr: float = 1e-3) -> Descent:
+def impute_reference(
+    y: Any, q: Any, observed: np.ndarray, *, epochs: int = 1000, lr: float = 1e-3
+) -> Descent:
     """Imputation by the recipe of the original: Adam on the missing values, from the mean of every gene.
 
     Parameters
@@ -125,7 +136,7 @@ def impute_reference(y: Any, q: Any, observed: np.ndarray, *, epochs: int = 1000
 
     def loss() -> Tensor:
         field = full.index_put(((~seen).nonzero()[:, 0],), x)
-        return (field * Product.apply(field, matrix, True)).mean()
+        return (field * Product.apply(field, matrix, True)).mean()  # noqa: FBT003
 
     history = _adam([x], loss, epochs, lr)
     with torch.no_grad():

@@ -253,7 +253,8 @@ def deconvolve(
     - ``obsm["smoother_proportions"]``, ``obsm["smoother_abundances"]``: float64 (spots, types);
     - ``obs["smoother_bias"]``;
     - ``uns["smoother_deconvolution"]``: ``types`` (the columns), ``genes`` used, ``smoothing``, ``objective``, ``gap``,
-      ``distance``, ``residual``, ``iterations``, ``converged``, ``empty_spots``, settings, and ``curve`` with ``"auto"``.
+      ``distance``, ``residual``, ``iterations``, ``converged``, ``empty_spots``, settings, and ``curve`` with
+      ``"auto"``.
 
     Raises
     ------
@@ -301,7 +302,9 @@ def deconvolve(
     _write(out, fit, Keys(key_added))
     info = settings | {"types": np.array(list(map(str, reference.columns)), dtype=object), "genes": genes}
     info |= {"smoothing": float(smoothing), "empty_spots": int((fit.abundances.sum(axis=1) == 0).sum())}
-    info |= {k: getattr(fit, k) for k in ("objective", "gap", "distance", "residual", "iterations", "converged")}
+    info |= {
+        k: getattr(fit, k) for k in ("objective", "gap", "distance", "residual", "iterations", "converged")
+    }
     if curve is not None:
         info["curve"] = curve
     out.uns[Keys(key_added).deconvolution] = info

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scmods import _checks
+from scmods.smoother._blood import blood_cells, halves, marker_genes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,40 +91,6 @@ def _expected(
     mix[np.arange(n_zones), lead] += LEAD
     member = np.eye(n_zones)[zone] if sharp else _softmax(6.0 * zones)
     return ZONE * (member @ mix) + (1 - ZONE) * own, zone
-
-
-def _markers(x: np.ndarray, codes: np.ndarray, n_types: int, most: int) -> np.ndarray:
-    """Genes that tell each type from all others, by the t of their log rates; equal shares per type."""
-    x = np.log1p(x / x.sum(axis=1, keepdims=True) * 1e4)
-    ranks = np.empty((n_types, x.shape[1]))
-    for t in range(n_types):
-        a, b = x[codes == t], x[codes != t]
-        spread = np.sqrt(a.var(axis=0) / len(a) + b.var(axis=0) / len(b)) + 0.05
-        ranks[t] = np.argsort(np.argsort(-(a.mean(axis=0) - b.mean(axis=0)) / spread))
-    return np.sort(np.argsort(ranks.min(axis=0), kind="stable")[:most])
-
-
-def _cells(n_types: int) -> tuple[np.ndarray, np.ndarray, list[str], np.ndarray]:
-    """Counts of the cells of the most frequent types, their codes, the names, the genes."""
-    from scmods import datasets
-
-    source = datasets.load("pbmc68k")
-    frequent = source.obs["cell_type"].astype(str).value_counts()
-    _checks.integer("n_types", n_types, 2, len(frequent), "The blood cells come in that many types.")
-    names = sorted(frequent.sort_index().sort_values(ascending=False, kind="stable").index[:n_types])
-    label = source.obs["cell_type"].astype(str).to_numpy()
-    keep = np.isin(label, names)
-    counts = source.layers["counts"][keep].toarray().astype(np.float64)
-    return counts, np.searchsorted(names, label[keep]), names, source.var_names.to_numpy(dtype=str)
-
-
-def _halves(rng: np.random.Generator, codes: np.ndarray) -> np.ndarray:
-    """True for the half of each type that makes the tissue; the other half is the reference."""
-    half = np.zeros(len(codes), dtype=bool)
-    for t in np.unique(codes):
-        one = rng.permutation(np.flatnonzero(codes == t))
-        half[one[: len(one) // 2]] = True
-    return half
 
 
 def _spots(
@@ -216,9 +183,9 @@ def tissue(
     _checks.number("length", length, 1e-3)
     _checks.one_of("lattice", lattice, ("square", "hex"))
     rng = np.random.default_rng(_checks.integer("seed", seed, 0))
-    counts, codes, names, genes = _cells(n_types)
-    half = _halves(rng, codes)
-    markers = _markers(counts[~half], codes[~half], n_types, MARKERS)
+    counts, codes, names, genes = blood_cells(n_types)
+    half = halves(rng, codes)
+    markers = marker_genes(counts[~half], codes[~half], n_types, MARKERS)
     counts, genes = counts[:, markers], genes[markers]
     expected, zone = _expected(rng, (n_rows, n_cols), n_types, n_zones, length, sharp=boundaries)
     cells, rate = _spots(rng, expected, counts[half], codes[half])
@@ -304,9 +271,7 @@ def reference(adata: AnnData) -> pd.DataFrame:
     return pd.DataFrame(profiles, index=names, columns=list(map(str, truth["types"])))
 
 
-def layered(
-    coords: Any, layers: Any, *, noise: float = 4.5, n_genes: int = 145, seed: int = 0
-) -> AnnData:
+def layered(coords: Any, layers: Any, *, noise: float = 4.5, n_genes: int = 145, seed: int = 0) -> AnnData:
     """Expression for spots that have positions and layers, but no expression: one blood cell type per layer.
 
     Parameters
@@ -347,9 +312,9 @@ def layered(
     label = check_labels("layers", layers, len(coords))
     names, code = np.unique(label, return_inverse=True)
     _checks.number("noise", noise, 0.0)
-    counts, codes, types, genes = _cells(len(names))
+    counts, codes, types, genes = blood_cells(len(names))
     _checks.integer("n_genes", n_genes, len(names), counts.shape[1])
-    markers = _markers(counts, codes, len(names), n_genes)
+    markers = marker_genes(counts, codes, len(names), n_genes)
     logged = np.log1p(counts / counts.sum(axis=1, keepdims=True) * 1e4)[:, markers]
     profiles = np.stack([logged[codes == t].mean(axis=0) for t in range(len(names))], axis=1)
     rng = np.random.default_rng(_checks.integer("seed", seed, 0))

@@ -97,7 +97,9 @@ class _Centred:
         return (self.y.toarray() if sparse.issparse(self.y) else self.y) - self.mean
 
 
-def solve_spatial_pca(y: Any, q: Any, *, n_comps: int, smoothing: float, contrast: float = 0.0) -> SpatialComponents:
+def solve_spatial_pca(
+    y: Any, q: Any, *, n_comps: int, smoothing: float, contrast: float = 0.0
+) -> SpatialComponents:
     r"""Orthonormal U that minimises :math:`-\lVert YU \rVert^2 + \lambda\,\mathrm{tr}(U^\top Y^\top Q Y U)`, Y centred.
 
     U holds the leading eigenvectors of :math:`Y^\top (I - \lambda Q) Y`.
@@ -271,7 +273,9 @@ def spatial_pca(
     y = _models.values(adata, layer)
     genes = np.ones(adata.n_vars, dtype=bool)
     if use_highly_variable:
-        _checks.key(adata, "var", "highly_variable", "Mark genes first: `scanpy.pp.highly_variable_genes(adata)`.")
+        _checks.key(
+            adata, "var", "highly_variable", "Mark genes first: `scanpy.pp.highly_variable_genes(adata)`."
+        )
         genes = adata.var["highly_variable"].to_numpy(dtype=bool)
         y = y[:, np.flatnonzero(genes)]
     if scale:

@@ -12,6 +12,7 @@ from scipy import sparse
 from scmods import _checks
 from scmods.smoother import _models
 from scmods.smoother._profiles import aligned, on_one_scale
+from scmods.smoother._thinning import thin_counts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,8 +32,8 @@ class Tuning:
     Attributes
     ----------
     curve
-        DataFrame, a row per strength: ``smoothing``, ``score`` (mean squared distance to the half left out, averaged over
-        thinnings), ``gain`` (how much lower than without smoothing, as a share of the score without), ``se``
+        DataFrame, a row per strength: ``smoothing``, ``score`` (mean squared distance to the half left out, averaged
+        over thinnings), ``gain`` (how much lower than without smoothing, as a share of the score without), ``se``
         (standard error of the gain over thinnings), ``oversmoothed`` (worse than without smoothing, or beyond the
         recommended strength with a score that is worse than at it by more than half of the possible gain).
     recommended
@@ -55,58 +56,6 @@ class Tuning:
         return bool(flag[min(above, len(grid) - 1)]) if smoothing > self.recommended else False
 
 
-def thin_counts(counts: Any, generator: np.random.Generator, *, fraction: float = 0.5) -> tuple[Any, Any]:
-    """Split counts in two: every molecule falls into the first part with the same probability.
-
-    Parameters
-    ----------
-    counts
-        Whole numbers, dense or scipy sparse.
-    generator
-        Source of the random numbers.
-    fraction
-        The probability, in (0, 1).
-
-    Returns
-    -------
-    Two matrices of the kind and shape of `counts`, float64, whose sum is `counts`. For Poisson counts they are
-    independent.
-
-    Raises
-    ------
-    ValueError
-        Values that are negative or no whole numbers.
-
-    Examples
-    --------
-    >>> a, b = thin_counts(np.array([[4.0, 0.0]]), np.random.default_rng(0))
-    >>> (a + b).tolist()
-    [[4.0, 0.0]]
-    """
-    data = counts.data if sparse.issparse(counts) else np.asarray(counts)
-    refuse_no_counts(data)
-    _checks.number("fraction", fraction, 1e-6, 1 - 1e-6)
-    first = generator.binomial(data.astype(np.int64), fraction).astype(np.float64)
-    if not sparse.issparse(counts):
-        return first, data - first
-    rest = counts.copy().astype(np.float64)
-    one = rest.copy()
-    one.data, rest.data = first, data - first
-    return one, rest
-
-
-def refuse_no_counts(data: np.ndarray) -> None:
-    """Refuse what no molecule could have given."""
-    data = np.asarray(data)
-    bad = (data < 0) | (data != np.rint(data))
-    if bad.any():
-        _checks.fail(
-            f"{int(bad.sum())} of {data.size} values are negative or no whole numbers, such as {data[bad].flat[0]:g};",
-            "only counts of molecules can be split in two.",
-            "Name the layer that has them, layer='counts', or give a number: smoothing=0.1.",
-        )
-
-
 def _curve(grid: np.ndarray, scores: np.ndarray) -> Tuning:
     """Table of mean scores (splits, grid); the gain is paired within a split."""
     import pandas as pd
@@ -123,7 +72,8 @@ def _curve(grid: np.ndarray, scores: np.ndarray) -> Tuning:
     )
     if best == len(grid) - 1:
         _checks.warn(
-            f"The largest strength of the grid, {grid[-1]:g}, scores best. Try larger ones: grid=(0, ..., {10 * grid[-1]:g}). "
+            f"The largest strength of the grid, {grid[-1]:g}, scores best. Try larger ones: "
+            f"grid=(0, ..., {10 * grid[-1]:g}). "
             "When that goes on, the values do not vary over the tissue.",
             level=5,
         )
@@ -244,7 +194,8 @@ def tune_denoising(
 
     Returns
     -------
-    See `Tuning`.
+    See `Tuning`. The halves are doubled, so that their means are those of the whole. Their noise then has twice the
+    variance, and they are smoothed with twice the strength that is reported: the one for all counts.
     """
     from scmods.smoother.imputation import solve_denoise
 
@@ -254,13 +205,15 @@ def tune_denoising(
     seen = np.ones(counts.shape[0], dtype=bool)
 
     def logged(x: Any) -> np.ndarray:
-        x = x.toarray() if sparse.issparse(x) else x
+        x = 2 * (x.toarray() if sparse.issparse(x) else x)
         return np.log1p(x / size[:, None]) if log else x
 
     def score(one: Any, other: Any) -> list[float]:
         a, b = logged(one), logged(other)
         return [
-            float(((solve_denoise(a, q, seen, smoothing=s) - b) ** 2).mean()) if s else float(((a - b) ** 2).mean())
+            float(((solve_denoise(a, q, seen, smoothing=2 * s) - b) ** 2).mean())
+            if s
+            else float(((a - b) ** 2).mean())
             for s in strengths
         ]
 
@@ -286,7 +239,8 @@ def tune_smoothing(
     """Strength of the smoothing that agrees best with molecules left out.
 
     The molecules are split at random in two halves. The model is fitted on one, with every strength, and compared with
-    the unsmoothed other one; noise of the two is independent, so a strength can only win by what both halves share: the tissue.
+    the unsmoothed other one; noise of the two is independent, so a strength can only win by what both halves share:
+    the tissue.
 
     Parameters
     ----------
