@@ -56,7 +56,7 @@ DIVERGING = (
 )  # fmt: skip
 SEQUENTIAL = "Cividis"
 GREY = "#8C8C8C"  # visible on a light and on a dark page
-MAX_POINTS = 1000  # keeps a page with its maps below 300 KB; `thin` draws a reproducible sample
+MAX_POINTS = 600  # keeps a page with all its maps below 300 KB; `thin` draws a reproducible sample
 AXES = {"X_umap": "UMAP", "X_pca": "PC", "X_tsne": "t-SNE", "X_diffmap": "DC", "spatial": "Position"}
 EVERY = "all cells"
 

@@ -63,7 +63,7 @@ def plot_eigenvalues(
     Returns
     -------
     Figure with, per group, the leading eigenvalue (largest real part) of cells as strong points and a sample of the
-    others as pale ones, 1,000 points in all. Right of the dashed line a small deviation grows.
+    others as pale ones, 600 points in all. Right of the dashed line a small deviation grows.
 
     Raises
     ------
@@ -205,7 +205,7 @@ def plot_energies(
     Returns
     -------
     Figure with four panels: total, interactions, degradation, constant production. Every panel has its own scale.
-    With `time`, 1,000 points in all panels together.
+    With `time`, 600 points in all panels together.
 
     Raises
     ------

@@ -250,7 +250,7 @@ def plot_velocity(
 
     Returns
     -------
-    Figure with 1,000 points, each one gene in one cell, and the line of equality. R² is one minus the squared
+    Figure with 600 points, each one gene in one cell, and the line of equality. R² is one minus the squared
     residuals over the squared deviations of the observed velocity from the mean of its gene in the group, summed over
     cells and genes: the ``r2_pooled`` of `reconstruct_velocity` for the clusters of the fit. The axes end at the
     99.5 % quantile of the points.

@@ -116,7 +116,7 @@ def plot_elements(
     Returns
     -------
     Figure with a panel per pair, symmetric about 0: red where the regulator raises the rate of the target, blue where
-    it lowers it. 1,000 points in all panels together.
+    it lowers it. 600 points in all panels together.
 
     Raises
     ------
@@ -236,7 +236,7 @@ def plot_embedding_velocity(
 
     Returns
     -------
-    Figure with at most 1,000 cells and 300 arrows. The longest arrow is as long as the distance of two neighbouring
+    Figure with at most 600 cells and 300 arrows. The longest arrow is as long as the distance of two neighbouring
     places of the grid, the others in proportion.
 
     Raises

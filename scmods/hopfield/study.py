@@ -132,7 +132,7 @@ def recovery_study(
     for name, score in scores.items():
         found = edge_recovery(score, truth, regulators=list(regulators))
         rows[name] = found.loc["score"]
-        curves[name] = recovery_curve(score, truth, regulators=list(regulators), within=True, n_points=60)
+        curves[name] = recovery_curve(score, truth, regulators=list(regulators), within=True, n_points=40)
     rows |= {"regulators alone": found.loc["mask"], "perfect within regulators": found.loc["perfect masked"]}
     points = pd.concat({n: c for n, c in curves.items()}, names=["scorer"]).reset_index("scorer")
     return pd.DataFrame(rows).T[SHOWN].rename_axis("score"), points.reset_index(drop=True)

@@ -174,7 +174,9 @@ def test_eigenvalues_show_the_leading_one_of_every_cell(adata):
     assert f"above 0 in {np.mean(lead[::3].real > 0):.0%}" in alt(fig)
 
 
-def test_only_varying_eigenvalues_leave_out_those_of_all_cells(adata):
+def test_only_varying_eigenvalues_leave_out_those_of_all_cells(adata, monkeypatch):
+    monkeypatch.setattr(_figures, "MAX_POINTS", 1000)  # room for every eigenvalue
+
     def pale(only_varying):
         fig = plots.plot_eigenvalues(adata, groupby="cell_type", only_varying=only_varying)
         return np.concatenate([t.x + 1j * t.y for t in fig.data if not t.showlegend])
