@@ -10,7 +10,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-__all__ = ["backward", "forward", "gather", "ldl", "paths", "permute", "symbolic", "takahashi"]
+__all__ = ["backward", "forward", "gather", "ldl", "paths", "permute", "preorder", "symbolic", "takahashi"]
 
 WIDTH = 8  # columns of the inverse that share one walk along the tree
 
@@ -162,6 +162,28 @@ def backward(lp, li, lx, x):
         for p in range(lp[j], lp[j + 1]):
             for c in range(x.shape[1]):
                 x[j, c] -= lx[p] * x[li[p], c]
+
+
+@numba.njit(cache=True, error_model="numpy")
+def preorder(parent):
+    """Position of every node when each subtree is visited without a break, ancestors first."""
+    n = len(parent)
+    size = np.ones(n, np.int64)
+    for v in range(n):  # children come before their parent
+        if parent[v] != -1:
+            size[parent[v]] += size[v]
+    position = np.empty(n, np.int64)
+    free = np.empty(n, np.int64)
+    roots = 0
+    for v in range(n - 1, -1, -1):
+        if parent[v] == -1:
+            position[v] = roots
+            roots += size[v]
+        else:
+            position[v] = free[parent[v]]
+            free[parent[v]] += size[v]
+        free[v] = position[v] + 1
+    return position
 
 
 @numba.njit(cache=True, error_model="numpy")

@@ -147,7 +147,15 @@ def square(what: str, matrix: Any) -> sparse.csr_array:
 
 def asymmetry(matrix: sparse.csr_array) -> tuple[int, int, float]:
     """Row, column and size of the largest difference between the matrix and its transpose."""
-    difference = (matrix - matrix.T).tocoo()
+    other = matrix.T.tocsr()
+    if np.array_equal(matrix.indptr, other.indptr) and np.array_equal(matrix.indices, other.indices):
+        gap = np.abs(matrix.data - other.data)
+        if not gap.any():
+            return 0, 0, 0.0
+        worst = int(gap.argmax())
+        row = int(np.searchsorted(matrix.indptr, worst, side="right")) - 1
+        return row, int(matrix.indices[worst]), float(gap[worst])
+    difference = (matrix - other).tocoo()
     if not difference.nnz:
         return 0, 0, 0.0
     worst = int(np.abs(difference.data).argmax())
@@ -164,8 +172,13 @@ def ordering(matrix: sparse.csr_array) -> np.ndarray:
     from scipy.sparse.linalg import spilu
 
     n = matrix.shape[0]
-    off = sparse.csc_array((np.full(matrix.nnz, -1.0), matrix.indices, matrix.indptr), shape=matrix.shape)
-    dominant = (off + sparse.diags_array(np.full(n, n + 1.0))).tocsc()
+    rows = np.repeat(np.arange(n), np.diff(matrix.indptr))
+    # symmetric, so that rows may be read as columns
+    own = rows == matrix.indices
+    values = np.where(own, n + 1.0, -1.0)
+    dominant = sparse.csc_array((values, matrix.indices, matrix.indptr), shape=matrix.shape)
+    if own.sum() < n:
+        dominant = (dominant + sparse.diags_array(np.full(n, n + 1.0))).tocsc()
     lu = spilu(
         dominant,
         permc_spec="MMD_AT_PLUS_A",

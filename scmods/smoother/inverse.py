@@ -219,7 +219,8 @@ def neighbour_covariances(q: Any, neighbours: np.ndarray, *, spots: np.ndarray |
     from scmods.smoother import _kernels_selected as kernels
 
     f = as_factor(q)
-    near = np.argsort(f.rank[own], kind="stable")  # rows that share a walk should be close in the tree
+    # rows that share a walk should share most of their path
+    near = np.argsort(kernels.preorder(f.parent)[f.rank[own]], kind="stable")
     out = np.empty(index.shape)
     out[near] = kernels.paths(
         f.parent, f.lp, f.li, f.lx, f.d, f.rank[own[near]].astype(np.int64), f.rank[index[near]]

@@ -217,7 +217,7 @@ def check_rho(w: sparse.csr_array, prior: str, rho: float) -> float:
         _checks.warn(
             f"rho={value:g} is outside {interval}, the range of prior={prior!r} on this graph: neighbours no longer "
             "enter with falling weight. Choose a value inside, or use prior='isar' (row-scaled weights).",
-            level=5,
+            level=4,
         )
         return value
     closed = " (rho=1 is allowed, but improper: it has no covariance)" if prior != "car" else ""

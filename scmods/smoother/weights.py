@@ -56,6 +56,7 @@ def _library(adata: AnnData, library_key: str | None, coords: np.ndarray) -> np.
         _checks.warn(
             f"`adata.obs[{several[0]!r}]` has {adata.obs[several[0]].nunique()} values. If these are sections, "
             f"pass library_key={several[0]!r}: otherwise spots of different sections become neighbours.",
+            level=4,
         )
     return None
 

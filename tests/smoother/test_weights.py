@@ -118,6 +118,12 @@ def test_coincident_spots_are_neighbours_and_reported():
     assert w[[0, 0, 1], [1, 2, 2]].tolist() == [1.0, 1.0, 1.0]
 
 
+def test_very_many_spots_are_ranked_alike(monkeypatch):
+    expected = places.nearest(hexagons(12), 20)[0]
+    monkeypatch.setattr(places, "PACKED", 10)
+    np.testing.assert_array_equal(places.nearest(hexagons(12), 20)[0], expected)
+
+
 # ---------------------------------------------------------------- laws
 
 
