@@ -167,7 +167,17 @@ def covariance_columns(q: Any, spots: np.ndarray) -> np.ndarray:
 
 
 def check_indices(what: str, values: Any, n: int) -> np.ndarray:
-    """The indices as an array; refuses other types and values outside 0 ... n - 1."""
+    """The indices as an array; refuses other types and values outside 0 ... n - 1.
+
+    Parameters
+    ----------
+    what
+        Name for the messages.
+    values
+        Whole numbers.
+    n
+        Number of spots.
+    """
     index = np.asarray(values)
     if index.dtype.kind not in "iu":
         _checks.fail(f"`{what}` has type {index.dtype}, but must hold whole numbers.", kind=TypeError)
