@@ -13,7 +13,9 @@ import pytest
 
 pytest.importorskip("jupyter_book")
 
-from scmods._book import api_names, data_table
+from pygments.formatters import HtmlFormatter
+
+from scmods._book import api_names, data_table, sphinx
 from scmods._book.figure_html import PLOTLY_MIME, alt_text, figure_html
 from scmods._book.site_check import check, missing_terms
 
@@ -213,3 +215,25 @@ def test_every_page_of_the_book_is_in_the_table_of_contents_once():
     written = {p.relative_to(ROOT / "book").with_suffix("").as_posix() for p in (ROOT / "book").rglob("*.md")}
     written = {p for p in written if not p.startswith(("runs/", "participant/", "_build/"))}
     assert written - {"status"} == {p for p in listed if not p.startswith("runs/")} - {"status"}
+
+
+def test_marks_of_plain_tokens_are_dropped_in_listings_only():
+    listing = (
+        '<div class="highlight"><pre><span></span><span class="n">x</span><span class="w"> </span>'
+        '<span class="o">=</span> <span class="p">(</span><span class="mi">1</span><span class="p">)</span></pre></div>'
+    )
+    signature = '<span class="n"><span class="pre">x</span></span><span class="p">,</span>'
+    out = sphinx.plain_tokens(signature + listing + signature)
+    assert out.startswith(signature)
+    assert out.endswith(signature)
+    assert '<pre><span></span>x <span class="o">=</span> (<span class="mi">1</span>)</pre>' in out
+
+
+def test_dropped_tokens_have_the_colour_of_text_in_both_themes():
+    # what is dropped is drawn like its surroundings; should a theme colour one of them, it must be kept
+    for style in ("a11y-high-contrast-light", "a11y-high-contrast-dark"):
+        css = HtmlFormatter(style=style).get_style_defs(".highlight")
+        base = re.search(r"\.highlight \{[^}]*?color: (#\w+)", css).group(1)
+        for token in "npw":
+            found = re.search(rf"\.highlight \.{token} \{{ color: (#\w+) \}}", css)
+            assert found is None or found.group(1) == base
