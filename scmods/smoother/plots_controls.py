@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["plot_losses", "plot_null", "plot_tuning"]
 
 TUNING = "Pass what `smoother.tune_smoothing(adata, ...)` returned, or its table `.curve`."
-NULL = "Pass {'naive': p_values, 'keeps autocorrelation': p_values}, or a table with the columns 'test', 'p_value'."
+NULL = (
+    "Pass {'permutation': p_values, 'spectral': p_values}, or tables of `smoother.spatial_association(...)`."
+)
 LOSSES = "Pass {'learning rate 0.01': objective_per_epoch, ...}."
 SYMBOLS = ("circle", "diamond", "square", "triangle-up")
 
@@ -172,7 +174,8 @@ def plot_null(
     Parameters
     ----------
     table
-        p-values by the name of the test, or one table with the columns ``test`` and ``p_value``. NaN are left out.
+        By the name of the test p-values, results of `field_test` or tables of `spatial_association`; or one such table,
+        with the columns ``null`` (the name of the test) and ``pvalue``. NaN are left out.
     level
         Level whose rate of false alarms stands in the legend.
     title
@@ -192,8 +195,8 @@ def plot_null(
 
     _checks.number("level", level, 0.0, 1.0)
     if not isinstance(table, Mapping):
-        _figures.require(table, ["test", "p_value"], NULL)
-        table = {str(n): part["p_value"] for n, part in table.groupby("test", sort=False, observed=True)}
+        _figures.require(table, ["null", "pvalue"], NULL)
+        table = {str(n): part for n, part in table.groupby("null", sort=False, observed=True)}
     if not table:
         _checks.fail("`table` is empty; there is nothing to draw.", NULL)
     fig = _figures.figure(
@@ -235,7 +238,7 @@ def plot_null(
 
 
 def _p_values(name: object, values: Any) -> np.ndarray:
-    p = _checks.numeric(f"The p-values of {str(name)!r}", values).ravel()
+    p = _checks.numeric(f"The p-values of {str(name)!r}", getattr(values, "pvalue", values)).ravel()
     p = np.sort(p[np.isfinite(p)])
     if not len(p):
         _checks.fail(f"The p-values of {str(name)!r} hold no number; there is nothing to draw.", NULL)

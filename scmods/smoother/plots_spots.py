@@ -237,7 +237,9 @@ def map_panels(
         _bare(fig, spots, *place)
     pixels = 0.94 * min(wide / width, tall / height)
     tile = 2 / np.sqrt(3) if spots.symbol.startswith("hexagon") else 1.0
-    size = float(np.clip(tile * spots.spacing * pixels * np.sqrt(spots.n / len(keep)), 2.0, 22))
+    # what is left of a thinned lattice does not tile, so that larger marks have to close the gaps
+    wider = 1.15 * np.sqrt(spots.n / len(keep)) if len(keep) < spots.n else 1.0
+    size = float(np.clip(tile * spots.spacing * pixels * wider, 2.0, 22))
     return where, keep, {"symbol": spots.symbol, "size": round(size, 2), "line": {"width": 0}, "opacity": 1}
 
 

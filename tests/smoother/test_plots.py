@@ -146,7 +146,9 @@ def test_mark_tiles_the_lattice_of_the_data(xy, symbol):
     assert read_spots(xy, "spatial", y_down=False)[0].symbol == symbol
 
 
-@pytest.mark.parametrize("xy", [lattice(), lattice(hexagonal=True) * 90 + 7, np.random.default_rng(0).random((50, 2))])
+@pytest.mark.parametrize(
+    "xy", [lattice(), lattice(hexagonal=True) * 90 + 7, np.random.default_rng(0).random((50, 2))]
+)
 def test_whole_steps_are_the_positions(xy):
     spots, _ = read_spots(xy, "spatial", y_down=False)
     back = np.column_stack([spots.x, spots.y]) * spots.step + spots.low
@@ -185,7 +187,9 @@ def test_one_map_shows_the_values_and_several_round_them_to_a_named_unit(adata):
 
 
 def test_own_scales_are_written_above_their_maps(adata):
-    fig = plots.plot_prior_samples({"icar 0.9": adata.obs["amount"], "10 <b>": 10 * adata.obs["amount"]}, adata)
+    fig = plots.plot_prior_samples(
+        {"icar 0.9": adata.obs["amount"], "10 <b>": 10 * adata.obs["amount"]}, adata
+    )
     high = np.quantile(np.abs(adata.obs["amount"]), 0.99)
     assert titles(fig) == [f"icar 0.9<br>scale ±{high:.3g}", f"10 &lt;b&gt;<br>scale ±{10 * high:.3g}"]
     np.testing.assert_array_equal(fig.data[0].marker.color, fig.data[1].marker.color)
@@ -227,7 +231,10 @@ def test_thinned_spots_cover_the_tissue_evenly():
     assert f"{len(x)} of the 6400 spots are drawn, evenly spread" in alt(fig)
     counts = np.histogram2d(x, y, bins=4)[0]
     assert counts.min() > 0.6 * counts.mean()
-    assert fig.data[0].marker.size > plots.plot_tissue(xy, {"a": xy[:, 0], "b": xy[:, 0], "c": xy[:, 1]}).data[0].marker.size / 2
+    assert (
+        fig.data[0].marker.size
+        > plots.plot_tissue(xy, {"a": xy[:, 0], "b": xy[:, 0], "c": xy[:, 1]}).data[0].marker.size / 2
+    )
 
 
 # graph
@@ -351,7 +358,7 @@ def test_embedding_tells_the_share_between_layers(adata):
         (lambda a: plots.plot_proportions(a, types=[]), ValueError, "`types` is empty"),
         (lambda a: plots.plot_proportions(a, truth=np.ones((N, 2))), ValueError,
          r"`truth` has shape \(108, 2\), but must be \(108 spots, 3\)"),
-        (lambda a: plots.plot_proportions(a, truth=pd.DataFrame({"18": np.ones(N)})), KeyError, "`truth` has no column"),
+        (lambda a: plots.plot_proportions(a, truth=pd.DataFrame({"18": np.ones(N)})), KeyError, "has no column"),
         (lambda a: plots.plot_proportion_scatter(a, truth="true"), KeyError, "Did you mean 'truth'"),
         (lambda a: plots.plot_embedding_layers(a, groupby="layer", components=(0,)), ValueError, "2 to 5 components"),
         (lambda a: plots.plot_embedding_layers(a, groupby="layer", components=(0, 3)), ValueError, "has 3 components"),
