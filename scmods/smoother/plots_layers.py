@@ -85,7 +85,7 @@ def plot_embedding_layers(
     fig = _figures.figure(title=title, alt="", coloraxis=axis)
     n = len(values)
     where, keep, style = maps.map_panels(
-        fig, spots, n, min(n + 1, 3), titles=[*titles, ""], value_bytes=1, extra=1
+        fig, spots, n, 2 if n == 3 else 3, titles=[*titles, ""], value_bytes=1, extra=1
     )
     for (label, array), (row, col) in zip(drawn.items(), where[:n], strict=True):
         maps.add_map(fig, spots, array, scale, keep, style, label, row=row, col=col)
