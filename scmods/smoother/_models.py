@@ -13,7 +13,7 @@ from scmods.smoother.precision import precision
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["components_of", "graph_precision", "observed_spots", "target", "values"]
+__all__ = ["components_of", "graph_precision", "observed_spots", "observed_values", "target", "values"]
 
 FIX = "Build the graph first: `smoother.spatial_weights(adata)`."
 
@@ -72,6 +72,23 @@ def observed_spots(adata: AnnData, observed: Any) -> np.ndarray:
         )
     if not mask.any():
         _checks.fail("`observed` is False for every spot. Expected at least one measured spot to start from.")
+    return mask
+
+
+def observed_values(adata: AnnData, observed: np.ndarray) -> np.ndarray:
+    """Boolean per spot and gene; every gene must have been measured somewhere."""
+    mask = np.asarray(observed)
+    if mask.dtype != bool or mask.shape != adata.shape:
+        _checks.fail(
+            f"`observed` has shape {mask.shape} and type {mask.dtype}, but must be {adata.shape} and bool:",
+            "True for every value that was measured; or one value per spot.",
+        )
+    empty = ~mask.any(axis=0)
+    if empty.any():
+        names = _checks.listing(adata.var_names.to_numpy()[empty], 3)
+        _checks.fail(
+            f"{int(empty.sum())} genes have no observed value; first: {names}. Drop them before the call."
+        )
     return mask
 
 

@@ -218,7 +218,8 @@ def deconvolve(
     reference
         Genes x types: mean counts of the cells of a type, see `reference_profiles`. Aligned by gene name.
     smoothing
-        Strength of the prior, at least 0, or ``"auto"``: chosen by count thinning (`tune_smoothing`; needs counts).
+        Strength of the prior, at least 0, or ``"auto"``: chosen by count thinning (`tune_smoothing`; needs counts;
+        always with ``"nnls"`` and without weights).
     model
         ``"nnls"``, convex and certified; or ``"log_normal"``: squared differences of log(1 + .) of observed counts and
         of the mixture, amounts and bias at least 0, which is not convex (`log_normal`).
@@ -276,6 +277,8 @@ def deconvolve(
     >>> smoother.deconvolve(adata, smoother.reference(adata))  # doctest: +SKIP
     """
     _checks.one_of("model", model, ("nnls", "log_normal"))
+    if model == "log_normal" and weights is not None:
+        _checks.fail("model='log_normal' takes no weights.", "Leave `weights` out, or use model='nnls'.")
     q = _models.graph_precision(adata, connectivity_key=connectivity_key, prior=prior, rho=rho)
     counts, profiles, genes = aligned(adata, reference, layer)
     settings = {"model": model, "prior": prior, "rho": float(rho), "log": bool(log), "bias": bool(bias)}

@@ -150,7 +150,8 @@ def impute(
     adata
         Spots x genes, on a scale where means make sense (log-normalised), with a graph in ``obsp``.
     observed
-        (spots,) bool, or the name of such a column of ``obs``: True where a spot was measured.
+        (spots,) bool, or the name of such a column of ``obs``: True where a spot was measured. Or (spots, genes) bool
+        for single values; then every pattern of missing spots costs a factorisation of its own.
     layer
         Layer to read; None for `X`.
     center
@@ -171,7 +172,8 @@ def impute(
     None, or the copy. Written, with the default prefix:
 
     - ``layers["smoother_imputed"]``: float64 (spots, genes);
-    - ``obs["smoother_uncertainty"]``: square root of the diagonal of :math:`Q_{mm}^{-1}`, 0 at observed spots;
+    - ``obs["smoother_uncertainty"]``: square root of the diagonal of :math:`Q_{mm}^{-1}`, 0 at observed spots; for
+      single values ``layers["smoother_uncertainty"]``;
     - ``var["smoother_scale"]``: scale of a gene, by maximum likelihood :math:`(x^\top Q x / n_o)^{1/2}` at the filled
       field x. Uncertainty times scale is the posterior standard deviation of a value;
     - ``uns["smoother_imputation"]``: settings.
@@ -191,25 +193,47 @@ def impute(
     --------
     >>> smoother.impute(adata, "measured")  # doctest: +SKIP
     """
-    mask = _models.observed_spots(adata, observed)
     y = _models.values(adata, layer)
     q = _models.graph_precision(adata, connectivity_key=connectivity_key, prior=prior, rho=rho)
-    level = _level(y, mask, center=center)
-    full = np.empty(y.shape)
+    single = np.ndim(observed) == 2
+    if single:
+        mask = _models.observed_values(adata, observed)
+        parts = _by_pattern(y, q, mask, center=center, variance=variance)
+    else:
+        mask = _models.observed_spots(adata, observed)
+        parts = _impute(y, q, mask, center=center, variance=variance)
+    out, keys = _models.target(adata, copy=copy), Keys(key_added)
+    out.layers[keys.imputed], spread, scale = parts
+    if variance:
+        (out.layers if single else out.obs)[keys.uncertainty] = spread
+        out.var[keys.scale] = scale
+    out.uns[keys.imputation] = _info("impute", prior, rho, center=center, observed=int(mask.sum()))
+    return out if copy else None
+
+
+def _impute(y: Any, q: Any, mask: np.ndarray, *, center: bool, variance: bool) -> tuple[np.ndarray, ...]:
+    """Filled values, standard deviation of every spot, scale of every gene."""
+    level, full, spread = _level(y, mask, center=center), np.empty(y.shape), np.zeros(len(mask))
     full[mask] = _solve.dense_rows(y, np.flatnonzero(mask), slice(None))
-    spread = np.zeros(len(mask))
     if not mask.all():
         factor, joint = _solve.impute_factor(q, mask)
         full[~mask] = _filled(y, factor, joint, mask, level)
         if variance:
             spread[~mask] = np.sqrt(marginal_variance(factor))
-    out, keys = _models.target(adata, copy=copy), Keys(key_added)
-    out.layers[keys.imputed] = full
-    if variance:
-        out.obs[keys.uncertainty] = spread
-        out.var[keys.scale] = _scale(full, q, level, int(mask.sum()))
-    out.uns[keys.imputation] = _info("impute", prior, rho, center=center, observed=int(mask.sum()))
-    return out if copy else None
+    return full, spread, _scale(full, q, level, int(mask.sum())) if variance else np.empty(0)
+
+
+def _by_pattern(y: Any, q: Any, mask: np.ndarray, *, center: bool, variance: bool) -> tuple[np.ndarray, ...]:
+    """The same for single values: genes that miss the same spots are solved together."""
+    full, spread, scale = np.empty(y.shape), np.zeros(y.shape), np.empty(y.shape[1])
+    _, kind = np.unique(np.packbits(mask, axis=0), axis=1, return_inverse=True)
+    for k in range(int(kind.max()) + 1):
+        genes = np.flatnonzero(kind.ravel() == k)
+        parts = _impute(y[:, genes], q, mask[:, genes[0]], center=center, variance=variance)
+        full[:, genes] = parts[0]
+        if variance:
+            spread[:, genes], scale[genes] = parts[1][:, None], parts[2]
+    return full, spread, scale
 
 
 def _scale(full: np.ndarray, q: Any, level: np.ndarray, n_observed: int) -> np.ndarray:

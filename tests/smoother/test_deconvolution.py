@@ -194,6 +194,20 @@ def test_prior_helps_and_slots(spots: anndata.AnnData, model: str, tmp_path: Pat
     assert list(back.uns["smoother_deconvolution"]["types"]) == list(spots.uns["truth"]["types"])
 
 
+def test_dwls_on_the_face(spots: anndata.AnnData) -> None:
+    deconvolve(spots, reference(spots), smoothing=0.1, weights="dwls")
+    named = spots.obsm["smoother_abundances"]
+    w = dwls_weights(np.log1p(spots.X.toarray()))
+    deconvolve(spots, reference(spots), smoothing=0.1, weights=w)
+    np.testing.assert_allclose(spots.obsm["smoother_abundances"], named, atol=1e-6)
+    deconvolve(spots, reference(spots), smoothing=0.1)
+    assert np.abs(spots.obsm["smoother_abundances"] - named).max() > 0.01
+    with pytest.raises(ValueError, match="`weights` is 'wls'.*Did you mean 'dwls'"):
+        deconvolve(spots, reference(spots), smoothing=0.1, weights="wls")
+    with pytest.raises(ValueError, match="takes no weights"):
+        deconvolve(spots, reference(spots), smoothing=0.1, weights="dwls", model="log_normal")
+
+
 def test_auto_writes_its_curve(spots: anndata.AnnData, tmp_path: Path) -> None:
     deconvolve(spots, reference(spots))
     info = spots.uns["smoother_deconvolution"]

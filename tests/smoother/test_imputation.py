@@ -135,6 +135,30 @@ def test_copy_and_slots(tmp_path: Path) -> None:
     assert anndata.read_h5ad(tmp_path / "a.h5ad").uns["smoother_imputation"]["smoothing"] == 0.1
 
 
+def test_single_values_are_filled_gene_by_gene() -> None:
+    adata = field()
+    spots = adata.obs["measured"].to_numpy()
+    mask = np.repeat(spots[:, None], 4, axis=1)
+    mask[:, 3] = np.random.default_rng(5).uniform(size=49) > 0.3
+    mask[:, 1] = True
+    single = impute(adata, mask, copy=True)
+    for gene, seen in enumerate(mask.T):
+        alone = impute(adata, seen, copy=True)
+        for slot in ("imputed", "uncertainty"):
+            name = f"smoother_{slot}"
+            expected = alone.layers[name][:, gene] if slot == "imputed" else alone.obs[name]
+            np.testing.assert_allclose(single.layers[name][:, gene], expected, atol=1e-12)
+        assert single.var["smoother_scale"].iloc[gene] == pytest.approx(
+            alone.var["smoother_scale"].iloc[gene]
+        )
+    with pytest.raises(ValueError, match=r"1 genes have no observed value; first: \['2'\]"):
+        impute(adata, mask & (np.arange(4) != 2))
+    with pytest.raises(
+        ValueError, match=r"`observed` has shape \(49, 3\) and type bool, but must be \(49, 4\)"
+    ):
+        impute(adata, mask[:, :3])
+
+
 def test_component_without_observation() -> None:
     coords = np.concatenate([np.arange(5.0), 100 + np.arange(3.0)])[:, None] * [1.0, 0.0]
     w = knn_weights(coords, 1, mutual=False)

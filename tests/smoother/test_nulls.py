@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import anndata
 import numpy as np
+import pandas as pd
 import pytest
 
 from scmods._checks import MissingKeyError
@@ -147,6 +148,9 @@ def test_table() -> None:
         assert table["kind"].tolist() == ["label"] * 3
         assert table["pvalue"][0] < 0.05 < table["pvalue"][1]
         assert (table["pvalue_adj"] >= table["pvalue"]).all()
+    adata.obs["nullable"] = pd.array(share[:, 1], dtype="Float64")
+    pair = spatial_association(adata, "noise", "nullable", n_perms=19)
+    assert pair["statistic"][0] == pytest.approx(np.corrcoef(adata.obs["noise"], share[:, 1])[0, 1])
     one = spatial_association(adata, "share", adata.var_names[0], n_perms=19)
     assert one["kind"][0] == "correlation"
 
