@@ -18,7 +18,19 @@ BLOCK = 2**22
 def log_normal_objective(
     x: np.ndarray, v: np.ndarray, counts: Any, profiles: np.ndarray, q: sparse.csr_array, smoothing: float
 ) -> tuple[float, np.ndarray, np.ndarray]:
-    """Value and gradients of mean (log(1 + XR^T + v) - log(1 + Y))^2 + smoothing tr(X^T Q X) / (types spots)."""
+    """Value and gradients of mean (log(1 + X R^T + v) - log(1 + Y))^2 + smoothing tr(X^T Q X) / (types spots).
+
+    Parameters
+    ----------
+    x, v
+        X, (spots, types), and the bias, (spots,); both at least 0.
+    counts, profiles, q, smoothing
+        As in `log_normal`.
+
+    Returns
+    -------
+    Value, gradient in `x`, gradient in `v`.
+    """
     n, genes, types = len(x), len(profiles), profiles.shape[1]
     value, dx, dv = 0.0, np.empty_like(x), np.empty_like(v)
     step = max(1, BLOCK // genes)
@@ -45,10 +57,38 @@ def log_normal(
     tol: float = 1e-8,
     max_iter: int = 20_000,
 ) -> Any:
-    """Bounded quasi-Newton descent from the solution of the linear model; a stationary point, no certificate.
+    """Abundances by squared differences of log(1 + .) of counts and mixture, with a spatial prior.
 
-    Amounts and bias are kept at 0 or above, so that the logarithm never sees a negative mixture. The gap and the
-    distance of the result are infinite: the problem is not convex.
+    Parameters
+    ----------
+    counts
+        (spots, genes), at least 0, dense or scipy sparse.
+    profiles
+        (genes, types) on the scale of the counts.
+    q
+        Precision, spots x spots, CSR.
+    smoothing
+        Strength of the prior, at least 0.
+    bias
+        An offset of at least 0 per spot inside the logarithm.
+    tol
+        Largest projected gradient at the end, not below 1e-6.
+    max_iter
+        Most steps, at most 3,000.
+
+    Returns
+    -------
+    See `NnlsFit`; gap and distance are infinite, because the problem is not convex: a stationary point, no certificate.
+
+    Warns
+    -----
+    NumericalWarning
+        Not converged.
+
+    Notes
+    -----
+    Bounded quasi-Newton descent (L-BFGS-B) from the solution of the linear model. Amounts and bias stay at 0 or above,
+    so that the logarithm never sees a negative mixture.
     """
     from scipy.optimize import minimize
 
