@@ -43,6 +43,7 @@ _SIMULATORS = {
     "planted": "scmods.bmlp.simulate:planted",
     "random_circuit": "scmods.hopfield.circuits:random_circuit",
     "repressilator": "scmods.hopfield.circuits:repressilator",
+    "tissue": "scmods.smoother.simulate:tissue",
     "toggle": "scmods.hopfield.circuits:toggle",
 }
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
+COLUMNS = ("gene", "expression", "share", "fitted", "threshold", "exponent")
+
 __all__ = ["fit_hill", "hill_table"]
 
 BLOCK_BYTES = 64 * 2**20
@@ -192,7 +194,7 @@ def hill_table(
     Returns
     -------
     One row per point: ``gene``, ``expression``, ``share`` (of the expressing cells at or below it, ties at their mean
-    rank), ``fitted`` (the curve there). A gene that no cell expresses has no row.
+    rank), ``fitted`` (the curve there), ``threshold``, ``exponent``. A gene that no cell expresses has no row.
 
     Raises
     ------
@@ -214,10 +216,11 @@ def hill_table(
     for i, name in enumerate(names):
         rows = _spread(np.flatnonzero(x[:, i].numpy() > 0), n_points)
         values = {"expression": x[rows, i], "share": share[rows, i], "fitted": curve[rows, i]}
-        parts.append(pd.DataFrame({c: v.numpy() for c, v in values.items()}).assign(gene=name))
+        table = pd.DataFrame({c: v.numpy() for c, v in values.items()})
+        parts.append(table.assign(gene=name, threshold=float(k[i]), exponent=float(n[i])))
     if not parts:
         _checks.fail("`var_names` is empty. Name genes to show: var_names=['...'].")
-    return pd.concat(parts, ignore_index=True)[["gene", "expression", "share", "fitted"]]
+    return pd.concat(parts, ignore_index=True)[list(COLUMNS)]
 
 
 def _spread(rows: np.ndarray, n_points: int) -> np.ndarray:

@@ -80,7 +80,14 @@ def plot_network(
     _add_nodes(
         fig, place, set(source), dict(zip(target[source == target], size[source == target], strict=True))
     )
-    blank = {"showticklabels": False, "showgrid": False, "zeroline": False, "range": [-1.22, 1.22]}
+    blank = {
+        "showticklabels": False,
+        "showline": False,
+        "ticks": "",
+        "showgrid": False,
+        "zeroline": False,
+        "range": [-1.22, 1.22],
+    }
     fig.update_xaxes(**blank)
     fig.update_yaxes(**blank, scaleanchor="x")
     return common.legend_on_top(fig)

@@ -202,7 +202,7 @@ def recovery_curve(
     Returns
     -------
     Columns ``curve`` (``"roc"``: false positive rate against true positive rate; ``"pr"``: recall against
-    precision), ``x``, ``y``.
+    precision), ``x``, ``y``, ``area`` (AUROC or average precision of all pairs, not of the points kept).
     """
     import pandas as pd
     from sklearn import metrics
@@ -220,7 +220,8 @@ def recovery_curve(
     fpr, tpr, _ = metrics.roc_curve(label, size, drop_intermediate=False)
     precision, recall, _ = metrics.precision_recall_curve(label, size)
     parts = []
+    areas = dict(zip(("roc", "pr"), _areas(s[where], label), strict=True))
     for name, x, y in (("roc", fpr, tpr), ("pr", recall[::-1], precision[::-1])):
         keep = np.unique(np.linspace(0, len(x) - 1, min(n_points, len(x))).round().astype(int))
-        parts.append(pd.DataFrame({"curve": name, "x": x[keep], "y": y[keep]}))
+        parts.append(pd.DataFrame({"curve": name, "x": x[keep], "y": y[keep], "area": areas[name]}))
     return pd.concat(parts, ignore_index=True)

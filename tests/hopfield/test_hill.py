@@ -228,7 +228,10 @@ def test_the_table_holds_points_of_the_curve():
     adata = cells()
     hopfield.fit_hill(adata)
     table = hill_table(adata, ["g8", "g2", "g6"], n_points=30)
-    assert list(table.columns) == ["gene", "expression", "share", "fitted"]
+    assert list(table.columns) == ["gene", "expression", "share", "fitted", "threshold", "exponent"]
+    known = adata.var.loc[table["gene"]]
+    np.testing.assert_array_equal(table["threshold"], known["hopfield_threshold"])
+    np.testing.assert_array_equal(table["exponent"], known["hopfield_exponent"])
     assert table["gene"].value_counts().to_dict() == {"g8": 30, "g2": 30}
     for name, part in table.groupby("gene"):
         k, n = adata.var.loc[name, ["hopfield_threshold", "hopfield_exponent"]]
