@@ -10,7 +10,7 @@ from scipy import sparse
 
 from scmods import _checks
 from scmods.smoother import _models, _nnls
-from scmods.smoother._profiles import aligned, check_profiles, dwls_weights, on_one_scale
+from scmods.smoother._profiles import aligned, check_profiles, dwls_weights, on_one_scale, reference_profiles
 from scmods.smoother.factor import square
 from scmods.smoother.keys import Keys
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-__all__ = ["NnlsFit", "deconvolve", "nnls", "proportions"]
+__all__ = ["NnlsFit", "deconvolve", "nnls", "proportions", "reference_profiles"]
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-__all__ = ["FieldTest", "field_test", "spatial_association", "spectral_basis"]
+__all__ = ["FieldTest", "Lattice", "field_test", "lattice_of", "spatial_association", "spectral_basis"]
 
 NULLS = ("spectral", "toroidal", "permutation")
 
