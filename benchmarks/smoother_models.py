@@ -70,10 +70,10 @@ def layers() -> list[dict]:
     from sklearn.metrics import adjusted_rand_score
 
     from scmods import datasets
+    from scmods.smoother.components import spatial_pca
     from scmods.smoother.deconvolution import deconvolve
     from scmods.smoother.imputation import impute
     from scmods.smoother.simulate import layered, reference
-    from scmods.smoother.spatial_pca import spatial_pca
     from scmods.smoother.weights import spatial_weights
 
     real = datasets.load("dlpfc_151673")
@@ -136,7 +136,7 @@ def imputation() -> list[dict]:
     from scmods.smoother.baselines import impute_reference
     from scmods.smoother.graphs import knn_weights
     from scmods.smoother.imputation import denoise, impute
-    from scmods.smoother.precision import precision
+    from scmods.smoother.priors import precision
     from scmods.smoother.weights import spatial_weights
 
     rows = []
@@ -219,7 +219,7 @@ def adam() -> list[dict]:
     from scmods.smoother.baselines import deconvolve_reference
     from scmods.smoother.deconvolution import nnls
     from scmods.smoother.graphs import knn_weights
-    from scmods.smoother.precision import precision
+    from scmods.smoother.priors import precision
     from scmods.smoother.simulate import tissue
 
     torch.set_num_threads(1)

@@ -25,7 +25,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from scipy.spatial import cKDTree
 
-from scmods.smoother.precision import precision, standardize
+from scmods.smoother.priors import precision, standardize
 from scmods.smoother.selected import corr_decay
 from scmods.smoother.weights import knn_weights
 

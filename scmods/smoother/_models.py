@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from scmods import _arrays, _checks
-from scmods.smoother.precision import precision
+from scmods.smoother.priors import precision
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -112,7 +112,7 @@ class ContrastiveSpatialLoss(SpatialLoss):
         whose free direction is not the constant field: a standardised one, or a tissue in several pieces.
         """
         if self._max_ratio is None:
-            from scmods.smoother.precision import is_improper
+            from scmods.smoother.priors import is_improper
 
             improper = is_improper(self.prior, self.rho)
             pairs = self.expectation.double().cpu().numpy()

@@ -128,7 +128,7 @@ class SpatialLoss(nn.Module):
         if self.prior == "sma":
             form = FactorForm(self.spatial_weights, self.rho, standardize=self.standardize_cov)
             return form if self.use_sparse else DenseForm(form.dense().numpy())
-        from scmods.smoother.precision import precision
+        from scmods.smoother.priors import precision
 
         made = [
             precision(w, self.prior, self.rho, standardize=self.standardize_cov) for w in self.spatial_weights
@@ -273,7 +273,7 @@ class SpatialLoss(nn.Module):
         RuntimeError
             An improper prior.
         """
-        from scmods.smoother.precision import is_improper
+        from scmods.smoother.priors import is_improper
         from scmods.smoother.selected import corr_decay
 
         if self.prior == "kl":

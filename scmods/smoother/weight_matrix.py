@@ -10,7 +10,7 @@ from scipy import sparse
 from scmods import _arrays, _checks, graph
 from scmods.smoother.factor import square
 from scmods.smoother.graphs import distance_weights, knn_weights
-from scmods.smoother.precision import precision, rho_range
+from scmods.smoother.priors import precision, rho_range
 from scmods.smoother.scaling import (
     isolated_spots,
     scale_by_expression,
@@ -238,7 +238,7 @@ class SpatialWeightMatrix:
         )
 
     def rho_range(self, model: str) -> tuple[float, float]:
-        """Range of the autocorrelation for this graph, see :func:`scmods.smoother.precision.rho_range`.
+        """Range of the autocorrelation for this graph, see :func:`scmods.smoother.priors.rho_range`.
 
         Parameters
         ----------
@@ -256,7 +256,7 @@ class SpatialWeightMatrix:
         standardize: bool = False,
         return_sparse: bool = True,
     ) -> sparse.csr_array | np.ndarray:
-        """Precision matrix of a prior on these weights, see :func:`scmods.smoother.precision.precision`.
+        """Precision matrix of a prior on these weights, see :func:`scmods.smoother.priors.precision`.
 
         Parameters
         ----------

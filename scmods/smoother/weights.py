@@ -10,7 +10,7 @@ from scipy import sparse
 from scmods import _arrays, _checks, graph
 from scmods.smoother.coords import check_coords
 from scmods.smoother.graphs import distance_weights, knn_weights
-from scmods.smoother.precision import symmetrize
+from scmods.smoother.priors import symmetrize
 from scmods.smoother.scaling import (
     isolated_spots,
     row_scaled,

@@ -20,7 +20,7 @@ from scmods.smoother._profiles import dwls_weights, reference_profiles
 from scmods.smoother.baselines import deconvolve_reference
 from scmods.smoother.deconvolution import deconvolve, nnls, proportions
 from scmods.smoother.graphs import knn_weights
-from scmods.smoother.precision import precision
+from scmods.smoother.priors import precision
 from scmods.smoother.simulate import reference, tissue
 from scmods.smoother.weights import spatial_weights
 

@@ -13,7 +13,7 @@ from scmods._checks import MissingKeyError
 from scmods.smoother.baselines import impute_reference
 from scmods.smoother.graphs import knn_weights
 from scmods.smoother.imputation import denoise, impute, solve_denoise, solve_impute
-from scmods.smoother.precision import precision
+from scmods.smoother.priors import precision
 from scmods.smoother.simulate import layered
 from scmods.smoother.weights import spatial_weights
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import entropy
 
 from scmods.smoother import losses
-from scmods.smoother.precision import precision
+from scmods.smoother.priors import precision
 
 REFERENCE = dict(np.load(Path(__file__).parents[1] / "data" / "smoother_losses.npz"))
 A_W = REFERENCE["A_W"]

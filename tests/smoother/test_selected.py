@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from scmods.smoother.factor import factorize
-from scmods.smoother.precision import Sma, precision
+from scmods.smoother.priors import Sma, precision
 from scmods.smoother.selected import (
     corr_decay,
     covariance_columns,

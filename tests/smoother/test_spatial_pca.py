@@ -11,10 +11,10 @@ import pytest
 from scipy import sparse
 
 from scmods._checks import MissingKeyError, NumericalWarning
+from scmods.smoother.components import effective_smoothing, solve_spatial_pca, spatial_pca
 from scmods.smoother.graphs import knn_weights
-from scmods.smoother.precision import precision
+from scmods.smoother.priors import precision
 from scmods.smoother.simulate import smooth_fields
-from scmods.smoother.spatial_pca import effective_smoothing, solve_spatial_pca, spatial_pca
 from scmods.smoother.weights import spatial_weights
 
 FILE = Path(__file__).parents[1] / "data" / "smoother_models.npz"
@@ -92,7 +92,7 @@ def test_all_ways_agree(genes: int, kind: type, monkeypatch: pytest.MonkeyPatch)
     dense = solve_spatial_pca(y, q, n_comps=3, smoothing=0.1)
     for limit in (genes - 1, 10):  # spots x spots when there are more genes than spots, then Lanczos
         # by name: the package may give the function of the same name
-        module = import_module("scmods.smoother.spatial_pca")
+        module = import_module("scmods.smoother.components")
         monkeypatch.setattr(module, "DENSE", limit if genes > 36 or limit == 10 else 8)
         other = solve_spatial_pca(kind(y), q, n_comps=3, smoothing=0.1)
         np.testing.assert_allclose(other.loadings, dense.loadings, atol=1e-7)

@@ -10,7 +10,7 @@ from scmods._checks import NumericalWarning
 from scmods.smoother._profiles import on_one_scale
 from scmods.smoother._thinning import thin_counts
 from scmods.smoother.deconvolution import nnls
-from scmods.smoother.precision import precision
+from scmods.smoother.priors import precision
 from scmods.smoother.simulate import reference, smooth_fields, tissue
 from scmods.smoother.tuning import GRID, tune_denoising, tune_smoothing
 from scmods.smoother.weights import spatial_weights

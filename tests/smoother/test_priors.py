@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from scmods._checks import NumericalWarning
-from scmods.smoother.precision import Sma, precision, rho_range, standardize, symmetrize
+from scmods.smoother.priors import Sma, precision, rho_range, standardize, symmetrize
 from scmods.smoother.selected import marginal_variance
 from scmods.smoother.weights import SpatialWeightMatrix, knn_weights, scale_by_labels
 
