@@ -45,16 +45,16 @@ HEAVY = (
 
 # names and argument lists kept from the original packages, so that code written for them runs here
 ORIGINALS = {
-    "compare_approaches", "compute_jacobian_elements", "compute_jacobian_stats", "compute_jacobians",
-    "compute_rotational_part", "extract_gene_modules", "get_classification_datasets", "get_freqs",
-    "get_regression_datasets", "load_jacobians", "plot_freq_scatter", "print_marker_genes",
-    "run_enrichment_analysis", "save_jacobians",
+    "calc_corr_decay_stats", "compare_approaches", "compute_jacobian_elements", "compute_jacobian_stats",
+    "compute_jacobians", "compute_rotational_part", "extract_gene_modules", "get_classification_datasets", "get_freqs",
+    "get_regression_datasets", "kl_loss", "kl_loss_scipy", "load_jacobians", "plot_freq_scatter", "print_marker_genes",
+    "quadratic_loss", "run_enrichment_analysis", "save_jacobians", "sparse_quadratic_loss",
 }  # fmt: skip
 
 # of these, the ones whose flags have a place in the original's argument list
 POSITIONAL_FLAGS = {
-    "compute_jacobian_elements", "compute_jacobian_stats", "compute_jacobians", "compute_rotational_part",
-    "load_jacobians",
+    "calc_corr_decay_stats", "compute_jacobian_elements", "compute_jacobian_stats", "compute_jacobians",
+    "compute_rotational_part", "load_jacobians", "quadratic_loss", "sparse_quadratic_loss",
 }  # fmt: skip
 
 # hooks that Lightning and torch prescribe; their docstrings are those of the frameworks
@@ -263,7 +263,8 @@ def test_the_small_anndata_is_the_same_in_every_form(
     assert (tiny_as("view").is_view, dense.is_view) == (True, False)
 
 
-def test_every_public_name_of_hopfield_has_a_place_in_the_reference() -> None:
-    text = "".join(p.read_text(encoding="utf-8") for p in (ROOT / "book" / "api").glob("hopfield*.md"))
-    listed = re.findall(r"^\.\. auto(?:function|class):: scmods\.hopfield\.(\w+)$", text, re.MULTILINE)
-    assert sorted(listed) == sorted(scmods.hopfield._NAMES), "each once, in book/api/hopfield*.md"
+@pytest.mark.parametrize("chapter", ["hopfield", "smoother"])
+def test_every_public_name_of_a_chapter_has_a_place_in_the_reference(chapter: str) -> None:
+    text = "".join(p.read_text(encoding="utf-8") for p in (ROOT / "book" / "api").glob(f"{chapter}*.md"))
+    listed = re.findall(rf"^\.\. auto(?:function|class):: scmods\.{chapter}\.(\w+)$", text, re.MULTILINE)
+    assert sorted(listed) == sorted(getattr(scmods, chapter)._NAMES), f"each once, in book/api/{chapter}*.md"
