@@ -153,7 +153,7 @@ def rho_range(w: Any, prior: str) -> tuple[float, float]:
     Raises
     ------
     ValueError
-        As for :func:`check_weights`.
+        Unknown prior; weights that do not fit it, as for :func:`scmods.smoother.precision`.
 
     Notes
     -----

@@ -42,7 +42,7 @@ class Sma:
     Raises
     ------
     ValueError
-        Bad weights (see :func:`scmods.smoother.rho.check_weights`), or a singular I + rho W.
+        Bad weights (see :func:`scmods.smoother.precision`), or a singular I + rho W.
 
     Warns
     -----

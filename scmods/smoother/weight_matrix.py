@@ -238,7 +238,7 @@ class SpatialWeightMatrix:
         )
 
     def rho_range(self, model: str) -> tuple[float, float]:
-        """Range of the autocorrelation for this graph, see :func:`scmods.smoother.priors.rho_range`.
+        """Range of the autocorrelation for this graph, see :func:`scmods.smoother.rho_range`.
 
         Parameters
         ----------
@@ -256,7 +256,7 @@ class SpatialWeightMatrix:
         standardize: bool = False,
         return_sparse: bool = True,
     ) -> sparse.csr_array | np.ndarray:
-        """Precision matrix of a prior on these weights, see :func:`scmods.smoother.priors.precision`.
+        """Precision matrix of a prior on these weights, see :func:`scmods.smoother.precision`.
 
         Parameters
         ----------
