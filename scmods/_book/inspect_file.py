@@ -34,6 +34,7 @@ LABELS = (
     "louvain",
 )
 VELOCITIES = ("velocity", "velocity_S")
+SECTIONS = ("library_id", "library", "section", "slide", "sample", "sample_id", "batch")
 BATCHES = ("batch", "sample", "sample_id", "donor", "donor_id", "patient", "library", "replicate")
 NEEDS = {
     "bmlp": ("expression", "labels"),
@@ -42,13 +43,15 @@ NEEDS = {
     "scyan": ("expression",),
     "amici": ("expression", "labels", "spatial"),
 }
-OPTIONAL = {"hopfield": ("labels",)}  # one field for all cells where there are none
+# one field for all cells where there are none; borders of regions that smoothing should not cross
+OPTIONAL = {"hopfield": ("labels",), "smoother": ("labels",)}
 ROLES = {
     "cluster_key": "labels",
     "label_key": "labels",
     "labels_key": "labels",
     "groupby": "labels",
     "batch_key": "batch",
+    "library_key": "sections",
     "spatial_key": "spatial",
     "spliced_layer": "spliced",
     "spliced_key": "spliced",
@@ -56,6 +59,8 @@ ROLES = {
     "unspliced_key": "unspliced",
     "velocity_layer": "velocity",
 }
+# elsewhere a layer holds log-normalised values; sections are no regions
+CHAPTER_ROLES = {"smoother": {"label_key": "regions", "layer": "counts"}}
 MEND = {
     "expression": "adata.X holds no usable numbers; adata.X = adata.layers['counts'].copy()",
     "labels": "sc.pp.neighbors(adata); sc.tl.leiden(adata)  # or add known labels to adata.obs",
@@ -108,6 +113,18 @@ class FileFacts:
             return _first(LABELS, self.labels) or next(iter(self.labels), "")
         if role == "batch":
             return _first(BATCHES, self.labels)
+        if role == "sections":
+            return _first(SECTIONS, self.labels)
+        if role == "regions":
+            own = [n for n in self.labels if n.lower() not in SECTIONS]
+            return _first(LABELS, own) or next(iter(own), "")
+        if role == "counts":  # X needs no name
+            raw = [
+                n
+                for n, kind in self.matrices.items()
+                if kind == "counts" and not n.lower().endswith("spliced")
+            ]
+            return "" if "X" in raw else _first(("counts", "raw_counts", "raw"), raw) or next(iter(raw), "")
         if role == "spatial":
             return next(iter(self.spatial), "")
         if role == "velocity":  # of another tool; counts of both kinds are worth more
@@ -210,9 +227,10 @@ def facts(path: Path) -> FileFacts:
 def _command(chapter: str, notebook: Path, path: Path, found: FileFacts) -> str:
     """The call with the guessed keys of those parameters that the chapter has."""
     known = parameters(notebook)
+    roles = ROLES | CHAPTER_ROLES.get(chapter, {})
     values = {"dataset": str(path)}
     for name, parameter in known.items():
-        value = found.guess(ROLES[name]) if name in ROLES else ""
+        value = found.guess(roles[name]) if name in roles else ""
         if value and value != parameter.default:
             values[name] = value
     # double quotes work in every shell
@@ -247,7 +265,7 @@ def report(path: Path, found: FileFacts, notebooks: dict[str, Path]) -> tuple[li
     """Lines of the report, and whether at least one chapter can run."""
     kinds = ", ".join(f"{name}: {kind}" for name, kind in found.matrices.items())
     lines = [f"{path}: {found.cells} cells x {found.genes} genes", f"numbers: {kinds}"]
-    for role in ("labels", "batch", "spatial", "spliced", "unspliced", "velocity"):
+    for role in ("labels", "batch", "sections", "spatial", "spliced", "unspliced", "velocity"):
         value = found.guess(role)
         others = [n for n in found.labels if n != value][:6] if role == "labels" else []
         more = f" ({found.labels[value]} classes)" if value in found.labels else ""

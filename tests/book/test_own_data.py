@@ -225,6 +225,9 @@ def test_facts_of_a_stranger_file(tmp_path: Path) -> None:
     [
         ("bmlp", {"labels": {}}, "no labels: sc.pp.neighbors"),
         ("amici", {"spatial": []}, "no spatial: adata.obsm['spatial'] ="),
+        ("smoother", {"spatial": []}, "no spatial: adata.obsm['spatial'] ="),
+        ("smoother", {"matrices": {"X": "empty"}}, "no expression: adata.X holds no usable numbers"),
+        ("smoother", {"missing_labels": ["type"]}, "adata = adata[adata.obs['type'].notna()].copy()"),
         ("hopfield", {}, "no unspliced: they are counted from the reads"),
         (
             "hopfield",
@@ -327,6 +330,34 @@ def test_a_velocity_of_another_tool_serves_where_counts_are_gone(
     assert usable
     words = ["dataset=my.h5ad", *given.split()]
     assert lines[-1] == "    python -m scmods run hopfield " + " ".join(f"-p {w}" for w in words)
+
+
+@pytest.mark.parametrize(
+    ("matrices", "labels", "given"),
+    [
+        ({"X": "counts"}, {}, ""),
+        ({"X": "log", "Counts": "counts"}, {"cell_type": 3}, "label_key=cell_type layer=Counts"),
+        ({"X": "log", "spliced": "counts"}, {"Slide": 2}, "library_key=Slide"),
+        (
+            {"X": "counts", "counts": "counts"},
+            {"leiden": 3, "library_id": 2},
+            "label_key=leiden library_key=library_id",
+        ),
+    ],
+    ids=["plain", "layer", "section", "both"],
+)
+def test_a_tissue_gives_the_command_of_smoother(tmp_path: Path, matrices, labels, given) -> None:
+    source = 'dataset: str = "toy"  # data\nspatial_key: str = "spatial"  # positions\nlabel_key: str = ""  # regions\n'
+    source += 'library_key: str = ""  # sections\nlayer: str = ""  # counts'
+    notebook = write_notebook(tmp_path, "smoother", "x = 1")
+    content = json.loads(notebook.read_text())
+    content["cells"][1]["source"] = source
+    notebook.write_text(json.dumps(content))
+    found = FileFacts(9, 4, matrices, labels, ["spatial"])
+    lines, usable = report(Path("my.h5ad"), found, {"smoother": notebook})
+    assert usable
+    words = ["dataset=my.h5ad", *given.split()]
+    assert lines[-1] == "    python -m scmods run smoother " + " ".join(f"-p {w}" for w in words)
 
 
 @pytest.mark.parametrize(
