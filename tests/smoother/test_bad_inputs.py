@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import anndata
 import numpy as np
 import pytest
@@ -317,3 +320,14 @@ def test_topological_group_beyond_the_field(adata):
     loss = smoother.TopLoss({5: {0: 0}}, adata.obsm["spatial"])
     with pytest.raises(ValueError, match="A prior names group 5, but `coefs` has 3 rows: 0 to 2"):
         loss(torch.zeros(3, 36))
+
+
+def test_every_call_that_an_error_names_exists():
+    folder = Path(smoother.__file__).parent
+    named = {
+        (path.name, name)
+        for path in folder.glob("*.py")
+        for name in re.findall(r"(?<![\w.])smoother\.(\w+)", path.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 20
+    assert sorted((file, name) for file, name in named if name not in smoother.__all__) == []
