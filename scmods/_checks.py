@@ -167,11 +167,13 @@ def unique_names(what: str, names: Sequence[str]) -> None:
             again.append(name)
         seen.add(name)
     if again:
-        slot = what.split(".")[-1].replace("_names", "")
-        fail(
-            f"{what} has {len(again)} duplicated names: {listing(again, 3)}. Names must be unique.",
-            f"Call `adata.{slot}_names_make_unique()` first.",
+        slot = what.split(".")[-1]
+        advice = (
+            f"Call `adata.{slot}_make_unique()` first."
+            if slot in ("var_names", "obs_names")
+            else "Rename or drop the repeated ones."
         )
+        fail(f"{what} has {len(again)} duplicated names: {listing(again, 3)}. Names must be unique.", advice)
 
 
 def labels(adata: AnnData, name: str, smallest: int = 1) -> np.ndarray:

@@ -37,6 +37,8 @@ _NAMES = {
     "kl_loss": "losses",
     "kl_loss_scipy": "losses",
     "knn_weights": "weights",
+    "Lattice": "nulls",
+    "lattice_of": "nulls",
     "layered": "simulate",
     "lognorm": "study",
     "marginal_variance": "selected",

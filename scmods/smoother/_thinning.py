@@ -53,8 +53,13 @@ def thin_counts(counts: Any, generator: np.random.Generator, *, fraction: float 
 
 
 def refuse_no_counts(data: np.ndarray) -> None:
-    """Refuse what no molecule could have given."""
+    """Refuse what no molecule could have given, and a matrix without any."""
     data = np.asarray(data)
+    if not data.any():
+        _checks.fail(
+            "There is not a single count, so nothing can be split in two.",
+            "Name the layer that has them, layer='counts'.",
+        )
     bad = (data < 0) | (data != np.rint(data))
     if bad.any():
         _checks.fail(

@@ -284,9 +284,15 @@ def spatial_association(
 
 
 def _column(adata: AnnData, name: str, layer: str | None) -> Any:
+    if name in adata.obs and name in adata.var_names:
+        _checks.fail(
+            f"{name!r} is a gene and a column of `obs`, so the name alone does not say which.",
+            f"Rename the column: `adata.obs = adata.obs.rename(columns={{{name!r}: {name + '_label'!r}}})`.",
+        )
     if name in adata.obs:
         return adata.obs[name]
     if name in adata.var_names:
+        _checks.unique_names("adata.var_names", adata.var_names)
         x = _models.values(adata, layer)[:, [adata.var_names.get_loc(name)]]
         return (x.toarray() if sparse.issparse(x) else x).ravel()
     known = [*adata.obs.columns, *adata.var_names]

@@ -113,6 +113,7 @@ def top_genes(adata: AnnData, n_genes: int, layer: str | None = None) -> list[st
     Names, in the order of the data.
     """
     x = _arrays.dense(_arrays.matrix(adata, layer))
+    _checks.finite("The matrix", x, adata.obs_names)
     if (x >= 0).all() and (x == np.rint(x)).all():
         total = x.sum(axis=1, keepdims=True)
         x = np.log1p(x / np.where(total > 0, total, 1.0) * np.median(total))

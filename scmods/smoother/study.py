@@ -76,6 +76,7 @@ def lognorm(adata: AnnData, layer: str | None = None) -> np.ndarray:
     (spots, genes) float64.
     """
     x = _arrays.dense(_arrays.matrix(adata, layer))
+    _checks.finite("The matrix", x, adata.obs_names)
     if (x < 0).any() or (x != np.rint(x)).any():
         return x
     total = x.sum(axis=1, keepdims=True)

@@ -103,3 +103,40 @@ def test_parameters_that_the_data_cannot_serve():
     adata.obsm["spatial"][3, 0] = np.nan
     with pytest.raises(ValueError, match="NaN"):
         smoother.check_input(adata)
+
+
+def test_what_a_test_of_genes_and_columns_cannot_mean_is_refused():
+    adata = smoother.tissue(8, 8)
+    smoother.spatial_weights(adata, n_neighbors=4)
+    gene = adata.var_names[0]
+    adata.obs[gene] = 1.0
+    with pytest.raises(ValueError, match="is a gene and a column of `obs`"):
+        smoother.spatial_association(adata, [gene], "zone")
+    del adata.obs[gene]
+    adata.var_names = [gene, gene, *adata.var_names[2:]]
+    with pytest.raises(ValueError, match="duplicated names.*var_names_make_unique"):
+        smoother.spatial_association(adata, [gene], "zone")
+
+
+def test_no_counts_and_no_numbers_are_refused():
+    adata = smoother.tissue(8, 8)
+    smoother.spatial_weights(adata, n_neighbors=4)
+    profiles = smoother.reference(adata)
+    empty = adata.copy()
+    empty.X = empty.X * 0
+    with pytest.raises(ValueError, match="not a single count"):
+        smoother.tune_smoothing(empty, profiles)
+    adata.layers["holes"] = adata.X.toarray().astype(float)
+    adata.layers["holes"][2, 3] = np.nan
+    for call in (smoother.lognorm, lambda a, layer: smoother.top_genes(a, 5, layer)):
+        with pytest.raises(ValueError, match="1 values that are NaN or infinite"):
+            call(adata, "holes")
+
+
+def test_repeated_names_of_a_reference_get_advice_that_can_be_followed():
+    adata = smoother.tissue(8, 8)
+    smoother.spatial_weights(adata, n_neighbors=4)
+    profiles = smoother.reference(adata)
+    profiles.columns = [profiles.columns[0], profiles.columns[0], *profiles.columns[2:]]
+    with pytest.raises(ValueError, match="reference.columns has 1 duplicated.*Rename or drop"):
+        smoother.deconvolve(adata, profiles)
