@@ -199,8 +199,9 @@ def lint_table(table: pd.DataFrame, var_names: Iterable[str] | None = None) -> p
     ``duplicated_marker``, ``duplicated_population``, ``empty_population``, ``text``, ``infinite``, ``out_of_range``,
     ``binary_coding``, ``identical_rows``. "warning": ``empty_row``, ``sparse_row`` (more than 90 % unknown),
     ``overlapping_rows`` (no marker separates them), ``empty_marker``, ``one_sided_marker``, ``in_between`` (more than
-    15 % of the known entries), ``unbalanced_siblings``. "note": ``single_marker`` (one marker alone separates two
-    rows). Time O(populations^2 markers).
+    15 % of the known entries). "note": ``single_marker`` (one marker
+    alone separates two rows), ``unbalanced_siblings`` (of two rows that at most two markers separate, one knows at
+    least three more). Time O(populations^2 markers).
 
     Examples
     --------
@@ -221,7 +222,9 @@ def lint_table(table: pd.DataFrame, var_names: Iterable[str] | None = None) -> p
     return find_faults(table, names).frame()
 
 
-def check_table(table: pd.DataFrame, var_names: Iterable[str] | None = None) -> pd.DataFrame:
+def check_table(
+    table: pd.DataFrame, var_names: Iterable[str] | None = None, *, warn: bool = True
+) -> pd.DataFrame:
     """The table as float64, after all faults were reported together.
 
     Parameters
@@ -230,6 +233,8 @@ def check_table(table: pd.DataFrame, var_names: Iterable[str] | None = None) -> 
         Populations x markers.
     var_names
         Names of the markers in the data.
+    warn
+        Warn about weak spots.
 
     Returns
     -------
@@ -256,7 +261,7 @@ def check_table(table: pd.DataFrame, var_names: Iterable[str] | None = None) -> 
             ),
             "`lint_table(table, adata.var_names)` lists them as a table.",
         )
-    if len(warned):
+    if warn and len(warned):
         shown = " ".join(f"({i + 1}) {t}" for i, t in enumerate(warned["text"][:6]))
         more = f" And {len(warned) - 6} more." if len(warned) > 6 else ""
         _checks.warn(

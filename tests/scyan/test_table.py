@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -105,8 +106,12 @@ def test_all_faults_come_together() -> None:
 
 
 def test_weak_spots_warn() -> None:
-    with pytest.warns(NumericalWarning, match="no negative one"):
+    with pytest.warns(NumericalWarning, match="no negative one") as seen:
         check_table(good().assign(CD8=[1, NAN, 1, NAN]))
+    assert len(seen) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_table(good().assign(CD8=[1, NAN, 1, NAN]), warn=False)
     with pytest.raises(TypeError, match="must be a DataFrame"):
         lint_table(good().to_numpy())  # type: ignore[arg-type]
 
