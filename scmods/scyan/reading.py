@@ -1,0 +1,422 @@
+"""Files of cytometry into AnnData and back: FCS, CSV and h5ad, with markers, detectors and spillover."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scmods import _arrays, _checks
+from scmods.io import _replacing
+from scmods.scyan import _fcs
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+__all__ = ["compensate", "read_csv", "read_fcs", "read_h5ad", "write_csv", "write_fcs"]
+
+SPILLOVER = "spillover"
+SPILL_KEYWORDS = ("$SPILLOVER", "SPILL", "SPILLOVER")
+NOT_MARKERS = re.compile(
+    r"^(time|event.?length|width|center|offset|residual|(fsc|ssc)\b.*|.*\bdna\b.*|dna\d*)$", re.I
+)
+
+
+def _file(path: str | os.PathLike[str], pattern: str) -> Path:
+    path = Path(path)
+    if not path.is_file():
+        here = sorted(p.name for p in path.parent.glob(pattern)) if path.parent.is_dir() else []
+        _checks.fail(
+            f"The file '{path}' does not exist. Its folder has {_checks.listing(here)}.",
+            _checks.nearest(path.name, here),
+            kind=FileNotFoundError,
+        )
+    return path
+
+
+def _unique(names: list[str], spare: list[str]) -> list[str]:
+    """The names, with the spare one where a name is missing or used twice."""
+    twice = {n for n in names if names.count(n) > 1}
+    return [s if not n or n in twice else n for n, s in zip(names, spare, strict=True)]
+
+
+def _split(names: list[str], channels: list[str], markers: Iterable[str] | None) -> np.ndarray:
+    """Which columns are markers (X); the others describe the event (obs)."""
+    if markers is None:
+        return np.array(
+            [
+                not NOT_MARKERS.match(n) and not NOT_MARKERS.match(c)
+                for n, c in zip(names, channels, strict=True)
+            ]
+        )
+    wanted = [str(m) for m in markers]
+    missing = [m for m in wanted if m not in names]
+    if missing:
+        _checks.fail(
+            f"{len(missing)} markers are not in the file: {_checks.listing(missing, 5)}.",
+            f"It has {_checks.listing(names, 30)}.",
+            _checks.nearest(missing[0], names),
+            kind=_checks.MissingKeyError,
+        )
+    return np.isin(names, wanted)
+
+
+def _assemble(values: np.ndarray, names: list[str], is_marker: np.ndarray) -> AnnData:
+    import anndata
+    import pandas as pd
+
+    if not is_marker.any():
+        _checks.fail(
+            f"No column is a marker; there are {_checks.listing(names, 30)}. Name them: markers=[...]."
+        )
+    events = [f"event{i}" for i in range(len(values))]
+    other = {n: values[:, j] for j, n in enumerate(names) if not is_marker[j]}
+    return anndata.AnnData(
+        values[:, is_marker].astype(np.float32),
+        obs=pd.DataFrame(other, index=events),
+        var=pd.DataFrame(index=[n for n, m in zip(names, is_marker, strict=True) if m]),
+    )
+
+
+def read_fcs(path: str | os.PathLike[str], *, markers: Iterable[str] | None = None) -> AnnData:
+    """Read a file of a flow or mass cytometer (FCS 2.0, 3.0, 3.1; list mode).
+
+    Parameters
+    ----------
+    path
+        The file.
+    markers
+        Names of the columns that become ``X``. By default all but time, event length, scatter, Gaussian parameters and
+        DNA.
+
+    Returns
+    -------
+    AnnData, events x markers:
+
+    - ``X``: float32, dense, as stored: neither compensated nor transformed;
+    - ``obs``: all other columns, float64;
+    - ``var_names``: the marker (``$PnS``), or the detector (``$PnN``) where that is missing or used twice;
+      ``var["channel"]``: the detector; ``var["marker"]``: ``$PnS`` as it is;
+    - ``varp["spillover"]``: float64, row i says which share of the signal of marker i is seen in every other; only
+      where the file has a matrix (see `compensate`);
+    - ``uns["fcs"]``: keywords of the file, without those of single channels.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    MissingKeyError
+        If a marker asked for is not in the file.
+    ValueError
+        If the file is of another kind, holds histograms, lacks a keyword (named), is cut short, uses widths that are no
+        whole bytes, or was stored with logarithmic amplification.
+
+    Notes
+    -----
+    Byte order, 8 to 64 bit integers of mixed widths, floats and doubles are read as the keywords say; where the
+    header gives no place of the events, ``$BEGINDATA`` does. Of several data sets in one file the first is read.
+
+    Examples
+    --------
+    >>> adata = read_fcs("sample.fcs")  # doctest: +SKIP
+    >>> compensate(adata); logicle_transform(adata)  # doctest: +SKIP
+    """
+    path = _file(path, "*.fcs")
+    file = _fcs.parse(path)
+    _refuse_logarithms(file, path)
+    described = file.of_channels("S")
+    names = _unique(described, file.channels)
+    _checks.unique_names("The channels of the file", names)
+    keep = _split(names, file.channels, markers)
+    adata = _assemble(file.events, names, keep)
+    adata.var["channel"] = [c for c, k in zip(file.channels, keep, strict=True) if k]
+    adata.var["marker"] = [d for d, k in zip(described, keep, strict=True) if k]
+    plain = re.compile(r"^\$P\d+[A-Z]$")
+    # '/' would be read as a folder in a file
+    adata.uns["fcs"] = {k.replace("/", "_"): v for k, v in file.keywords.items() if k and not plain.match(k)}
+    _spillover(adata, file, path)
+    return adata
+
+
+def _refuse_logarithms(file: _fcs.FcsFile, path: Path) -> None:
+    for name, text in zip(file.channels, file.of_channels("E"), strict=True):
+        if text and float(text.split(",")[0]) > 0:
+            _checks.fail(
+                f"'{path}' stores {name!r} with logarithmic amplification ($PnE={text}), which is not read.",
+                "Export the file again with linear values ($PnE=0,0).",
+            )
+
+
+def _spillover(adata: AnnData, file: _fcs.FcsFile, path: Path) -> None:
+    text = next((file.keywords[k] for k in SPILL_KEYWORDS if file.keywords.get(k, "").strip()), None)
+    if text is None:
+        return
+    parts = [p.strip() for p in text.split(",")]
+    n = int(parts[0]) if parts[0].isdigit() else -1
+    if n < 1 or len(parts) != 1 + n + n * n:
+        _checks.fail(
+            f"'{path}' has a $SPILLOVER that starts with {parts[0]!r} and has {len(parts)} parts,",
+            "but n, n names and n x n numbers are expected.",
+        )
+    at = {c: i for i, c in enumerate(adata.var["channel"])}
+    names, small = parts[1 : 1 + n], np.array(parts[1 + n :], dtype=np.float64).reshape(n, n)
+    # a name may be the number of the channel
+    names = [file.channels[int(c) - 1] if c not in file.channels and c.isdigit() else c for c in names]
+    held = [i for i, c in enumerate(names) if c in at]
+    matrix = np.eye(adata.n_vars)
+    place = [at[names[i]] for i in held]
+    matrix[np.ix_(place, place)] = small[np.ix_(held, held)]
+    adata.varp[SPILLOVER] = matrix
+
+
+def compensate(
+    adata: AnnData, *, spillover: pd.DataFrame | None = None, copy: bool = False
+) -> AnnData | None:
+    r"""Remove spillover: solve :math:`x = y S` for the signal y of every event.
+
+    Parameters
+    ----------
+    adata
+        Events with intensities in ``X``, not transformed.
+    spillover
+        DataFrame, markers x markers: row i says which share of the signal of marker i is seen in every column. By
+        default ``varp["spillover"]``. Markers it lacks stay as they are.
+    copy
+        Return a changed copy and leave `adata` alone.
+
+    Returns
+    -------
+    None, or the copy. Written: ``X`` (float32, dense), ``uns["scyan_compensated"]`` (True).
+
+    Raises
+    ------
+    MissingKeyError, ValueError
+        No matrix; a matrix whose names are not those of markers, whose rows and columns differ, that is not finite or
+        singular; events that were compensated or transformed before.
+
+    Examples
+    --------
+    >>> import anndata, pandas as pd
+    >>> names = ["FITC", "PE"]
+    >>> adata = anndata.AnnData(np.array([[100.0, 20.0]], dtype=np.float32), var=pd.DataFrame(index=names))
+    >>> compensate(adata, spillover=pd.DataFrame([[1, 0.2], [0, 1]], index=names, columns=names))
+    >>> adata.X.round(3).tolist()
+    [[100.0, 0.0]]
+    """
+    import pandas as pd
+
+    for key, what in (("scyan_compensated", "compensated"), ("scyan_transform", "transformed")):
+        if key in adata.uns:
+            _checks.fail(f"`adata` was {what} before (`adata.uns[{key!r}]`). Read the file again first.")
+    if spillover is None:
+        _checks.key(adata, "varp", SPILLOVER, "Give a matrix: spillover=DataFrame(...).")
+        spillover = pd.DataFrame(adata.varp[SPILLOVER], index=adata.var_names, columns=adata.var_names)
+    names, s = _spill_matrix(adata, spillover)
+    adata = adata.copy() if copy else adata
+    x = _arrays.dense(_arrays.matrix(adata))
+    at = adata.var_names.get_indexer(names)
+    x[:, at] = np.linalg.solve(s.T, x[:, at].T).T
+    adata.X = x.astype(np.float32)
+    adata.uns["scyan_compensated"] = True
+    return adata if copy else None
+
+
+def _spill_matrix(adata: AnnData, spillover: pd.DataFrame) -> tuple[list[str], np.ndarray]:
+    rows, columns = ([str(n) for n in axis] for axis in (spillover.index, spillover.columns))
+    if sorted(rows) != sorted(columns):
+        _checks.fail(
+            f"`spillover` has rows {_checks.listing(rows, 5)}, but columns {_checks.listing(columns, 5)}."
+        )
+    missing = [n for n in rows if n not in adata.var_names]
+    if missing:
+        _checks.fail(
+            f"{len(missing)} names of `spillover` are not in `adata.var_names`: {_checks.listing(missing, 5)}.",
+            _checks.nearest(missing[0], adata.var_names),
+            "Rename them to the markers: `spillover.rename(index=names, columns=names)`.",
+            kind=_checks.MissingKeyError,
+        )
+    named = spillover.set_axis(rows, axis=0).set_axis(columns, axis=1)
+    s = named.loc[rows, rows].to_numpy(dtype=np.float64)
+    if not np.isfinite(s).all():
+        i, j = np.argwhere(~np.isfinite(s))[0]
+        _checks.fail(
+            f"`spillover` is {s[i, j]:g} for {rows[i]!r} in {rows[j]!r}, but must be finite. Write 0 for none."
+        )
+    if np.linalg.cond(s) > 1e8:
+        _checks.fail(
+            "`spillover` is singular or nearly so: two markers have the same pattern. Check its rows."
+        )
+    return rows, s
+
+
+def write_fcs(adata: AnnData, path: str | os.PathLike[str], *, layer: str | None = None) -> Path:
+    """Write markers and the numeric columns of ``obs`` as FCS 3.1 (32-bit floats, list mode).
+
+    Parameters
+    ----------
+    adata
+        Events; ``var["channel"]`` names the detectors where it exists, ``varp["spillover"]`` is kept.
+    path
+        The file; replaced in one step.
+    layer
+        Layer to write; None for ``X``.
+
+    Returns
+    -------
+    The path.
+
+    Raises
+    ------
+    FileNotFoundError, MissingKeyError
+        If the folder or the layer does not exist.
+
+    Examples
+    --------
+    >>> write_fcs(adata, "labelled.fcs")  # doctest: +SKIP
+    """
+    path = Path(path)
+    x = _arrays.dense(_arrays.matrix(adata, layer))
+    other = adata.obs.select_dtypes(include=["number", "bool"])
+    markers = [str(v) for v in adata.var_names]
+    channels = [str(c) for c in adata.var["channel"]] if "channel" in adata.var else markers
+    more = {}
+    if SPILLOVER in adata.varp:
+        numbers = ",".join(f"{v:.10g}" for v in np.asarray(adata.varp[SPILLOVER]).ravel())
+        more["$SPILLOVER"] = ",".join([str(len(channels)), *channels, numbers])
+    extra = [str(c) for c in other.columns]
+    events = np.column_stack([x, other.to_numpy(dtype=np.float64)])
+    content = _fcs.compose(events, [*channels, *extra], [*markers, *extra], more)
+    with _replacing(path) as temporary:
+        temporary.write_bytes(content)
+    return path
+
+
+def read_csv(
+    path: str | os.PathLike[str], *, markers: Iterable[str] | None = None, labels: Iterable[str] = ()
+) -> AnnData:
+    """Read a table of events x columns.
+
+    Parameters
+    ----------
+    path
+        A file with one row per event and a first line of names; comma, semicolon or tab.
+    markers
+        Names of the columns that become ``X``. By default all numeric ones but time, event length, scatter, Gaussian
+        parameters and DNA.
+    labels
+        Names of numeric columns that are labels, such as cluster numbers: text in ``obs``.
+
+    Returns
+    -------
+    AnnData: ``X`` float32, dense; all other columns in ``obs``, text as categories.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    MissingKeyError
+        If a name is not among the columns.
+    ValueError
+        If a marker is not numeric, or names are used twice.
+
+    Examples
+    --------
+    >>> adata = read_csv("events.csv", labels=["population"])  # doctest: +SKIP
+    """
+    import pandas as pd
+
+    path = _file(path, "*.csv")
+    with path.open(encoding="utf-8-sig") as file:
+        head = file.readline()
+    separator = max(",;\t", key=head.count)
+    _checks.unique_names("The columns of the file", [h.strip().strip('"') for h in head.split(separator)])
+    as_text = dict.fromkeys(map(str, labels), str)
+    frame = pd.read_csv(path, sep=separator, encoding="utf-8-sig", dtype=as_text)
+    frame.columns = [str(c).strip() for c in frame.columns]
+    names = list(frame.columns)
+    _split(names, names, as_text)
+    numeric = np.array([pd.api.types.is_numeric_dtype(frame[c]) for c in names])
+    keep = _split(names, names, markers) & (numeric if markers is None else True)
+    words = [n for n, k, is_number in zip(names, keep, numeric, strict=True) if k and not is_number]
+    if words:
+        _checks.fail(
+            f"Columns asked for as markers hold text: {_checks.listing(words, 5)}. Leave them out of `markers`."
+        )
+    columns = [n for n, k in zip(names, keep, strict=True) if k]
+    adata = _assemble(frame[columns].to_numpy(dtype=np.float64), columns, np.ones(len(columns), dtype=bool))
+    for n in (n for n, k in zip(names, keep, strict=True) if not k):
+        column = frame[n]
+        adata.obs[n] = column.to_numpy() if pd.api.types.is_numeric_dtype(column) else pd.Categorical(column)
+    return adata
+
+
+def write_csv(adata: AnnData, path: str | os.PathLike[str], *, layer: str | None = None) -> Path:
+    """Write markers and all columns of ``obs`` as comma separated text.
+
+    Parameters
+    ----------
+    adata
+        Events.
+    path
+        The file; replaced in one step.
+    layer
+        Layer to write; None for ``X``.
+
+    Returns
+    -------
+    The path.
+
+    Raises
+    ------
+    FileNotFoundError, MissingKeyError
+        If the folder or the layer does not exist.
+
+    Examples
+    --------
+    >>> write_csv(adata, "labelled.csv")  # doctest: +SKIP
+    """
+    import pandas as pd
+
+    path = Path(path)
+    x = _arrays.dense(_arrays.matrix(adata, layer), dtype=np.float32)
+    frame = pd.DataFrame(x, columns=[str(v) for v in adata.var_names])
+    frame = pd.concat([frame, adata.obs.reset_index(drop=True)], axis=1)
+    with _replacing(path) as temporary:
+        frame.to_csv(temporary, index=False)
+    return path
+
+
+def read_h5ad(path: str | os.PathLike[str]) -> AnnData:
+    """Read a file of AnnData and give it what the chapter expects: unique text names, dense float32 ``X``.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    AnnData; everything else is as stored.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If names of markers are used twice, or ``X`` is missing.
+
+    Examples
+    --------
+    >>> adata = read_h5ad("cells.h5ad")  # doctest: +SKIP
+    """
+    import anndata
+
+    adata = anndata.read_h5ad(_file(path, "*.h5ad"))
+    _checks.unique_names("adata.var_names", adata.var_names)
+    adata.X = _arrays.dense(_arrays.matrix(adata), dtype=np.float32)
+    return adata
