@@ -15,7 +15,8 @@ from scipy import sparse
 
 from scmods._checks import MissingKeyError
 from scmods.scyan._fcs import _keywords, _text
-from scmods.scyan.reading import compensate, read_csv, read_fcs, read_h5ad, write_csv, write_fcs
+from scmods.scyan.compensation import compensate
+from scmods.scyan.reading import read_csv, read_fcs, read_h5ad, write_csv, write_fcs
 
 EVENTS = np.array([[1, 200, 30], [70000, 5, 0], [2, 65535, 77]], dtype=float)
 CHANNELS = ["Y89Di", "FITC-A", "Time"]
