@@ -47,30 +47,47 @@ class FcsFile:
         return [self.keywords.get(f"$P{i + 1}{letter}", "").strip() for i in range(len(self.channels))]
 
 
+def _decoded(segment: bytes) -> str:
+    try:
+        return segment.decode("utf-8")
+    except UnicodeDecodeError:
+        return segment.decode("latin-1")  # as programs on Windows write µ and ß
+
+
+def _paired(parts: list[str]) -> dict[str, str]:
+    return {k.strip().upper(): v for k, v in zip(parts[::2], parts[1::2], strict=False)}
+
+
 def _keywords(segment: bytes) -> dict[str, str]:
-    """Keywords of a text segment; a doubled delimiter stands for itself within a value."""
+    """Keywords of a text segment; a doubled delimiter stands for itself within a value.
+
+    The standard allows no empty values. Some programs write them nevertheless, which shifts all that follows; where
+    only the reading with empty values finds the number of channels and of events, that one is right.
+    """
     if not segment:
         return {}
-    try:
-        text = segment.decode("utf-8")
-    except UnicodeDecodeError:
-        text = segment.decode("latin-1")  # as programs on Windows write µ and ß
+    text = _decoded(segment)
     mark, rest = text[0], text[1:].rstrip("\0\r\n ")
     parts, word, i = [], [], 0
     while i < len(rest):
-        if rest[i] == mark and rest[i + 1 : i + 2] == mark:
-            word.append(mark)
-            i += 2
-            continue
-        if rest[i] == mark:
+        doubled = rest[i] == mark and rest[i + 1 : i + 2] == mark
+        if rest[i] == mark and not doubled:
             parts.append("".join(word))
             word = []
         else:
             word.append(rest[i])
-        i += 1
+        i += 2 if doubled else 1
     if word:
         parts.append("".join(word))
-    return {k.strip().upper(): v for k, v in zip(parts[::2], parts[1::2], strict=False)}
+    strict = _paired(parts)
+    loose = _paired(rest.split(mark))
+    return loose if _complete(loose) and not _complete(strict) else strict
+
+
+def _complete(keywords: dict[str, str]) -> bool:
+    """Whether all channels that are promised are named."""
+    count = keywords.get("$PAR", "").strip()
+    return count.isdigit() and all(f"$P{i + 1}{k}" in keywords for i in range(int(count)) for k in "NBR")
 
 
 def _offset(field: bytes) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -267,7 +268,9 @@ def check_table(
         _checks.warn(
             f"The table has {len(warned)} weak spots: {shown}{more} `lint_table(table)` lists them with advice."
         )
-    return table.astype(np.float64)
+    import pandas as pd
+
+    return table.apply(pd.to_numeric).astype(np.float64)
 
 
 def population_distances(table: pd.DataFrame, *, normalize: bool = False) -> pd.DataFrame:
@@ -307,14 +310,8 @@ def population_distances(table: pd.DataFrame, *, normalize: bool = False) -> pd.
 
 def _entry_worth(prior_std: float) -> float:
     """Log-density of a known entry at its mode, less that of an unknown entry at the same place (nats)."""
-    upper, lower = (0.5 * (1 + _erf(z / prior_std / np.sqrt(2))) for z in (0.0, -2.0))
+    upper, lower = (0.5 * (1 + math.erf(z / prior_std / math.sqrt(2))) for z in (0.0, -2.0))
     return float(-np.log(prior_std * np.sqrt(2 * np.pi)) - np.log((upper - lower) / 2))
-
-
-def _erf(z: float) -> float:
-    from math import erf
-
-    return erf(z)
 
 
 def evidence(table: pd.DataFrame, *, prior_std: float = 0.3) -> pd.DataFrame:

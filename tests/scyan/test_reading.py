@@ -110,6 +110,17 @@ def test_missing_and_doubled_markers(tmp_path: Path) -> None:
         read_fcs(fcs(tmp_path / "d.fcs", floats(), P1S="DNA1", P2S="Event_length"))
 
 
+def test_empty_values_and_doubled_delimiters(tmp_path: Path) -> None:
+    """The standard forbids empty values, and programs write them."""
+    adata = read_fcs(fcs(tmp_path / "a.fcs", floats(), OP="", P2S=""))
+    check(adata)
+    assert adata.var_names.tolist() == ["CD45", "FITC-A"]
+    assert read_fcs(fcs(tmp_path / "b.fcs", floats(), P2S="CD4||8")).var_names.tolist() == ["CD45", "CD4|8"]
+    path = fcs(tmp_path / "c.fcs", floats(), P2S="TCR gd1")
+    path.write_bytes(path.read_bytes().replace(b"gd1", "\xb5".encode("latin-1") + b"d1"))
+    assert read_fcs(path).var_names[1] == "TCR \xb5d1"
+
+
 def test_spillover(tmp_path: Path) -> None:
     path = fcs(tmp_path / "a.fcs", floats(), SPILLOVER="2,FITC-A,Y89Di,1,0.25,0.1,1")
     adata = read_fcs(path)

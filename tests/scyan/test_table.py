@@ -105,6 +105,12 @@ def test_all_faults_come_together() -> None:
     )  # error < note < warning only by luck of the alphabet; here no notes
 
 
+def test_objects_become_numbers() -> None:
+    table = change(0, 0, pd.NA).astype(object)
+    table.iloc[1, 1] = "-1"
+    np.testing.assert_array_equal(check_table(table)[MARKERS[:2]].iloc[:2], [[NAN, 1], [1, -1]])
+
+
 def test_weak_spots_warn() -> None:
     with pytest.warns(NumericalWarning, match="no negative one") as seen:
         check_table(good().assign(CD8=[1, NAN, 1, NAN]))
