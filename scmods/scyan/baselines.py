@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-__all__ = ["Assignment", "debarcode", "marker_mixture", "nearest_row", "threshold_gating"]
+__all__ = ["Assignment", "barcode_signal", "debarcode", "marker_mixture", "nearest_row", "threshold_gating"]
 
 SURE = 1e-3  # no marker alone decides: probabilities of a sign stay within [0.001, 0.999]
 
@@ -213,6 +213,38 @@ def threshold_gating(
     return Assignment(found.labels, _assignment(adata, table, -wrong).scores)
 
 
+def barcode_signal(
+    adata: AnnData, table: pd.DataFrame | None = None, *, layer: str | None = None, cofactor: float = 10.0
+) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
+    """The channels of a key: ion counts, and the same on a scale on which 1 is bright in every channel.
+
+    Parameters
+    ----------
+    adata, table, layer, cofactor
+        As in `debarcode`.
+
+    Returns
+    -------
+    (events, channels) counts, none below 0; ``arcsinh(counts / cofactor)`` over the 95th percentile of its channel;
+    the key, checked.
+
+    Raises
+    ------
+    MissingKeyError, TypeError, ValueError
+        As in `debarcode`.
+    """
+    _checks.number("cofactor", cofactor, 1e-12)
+    x, table = _read(adata, table, layer, transformed=False)
+    _check_codes(table.to_numpy())
+    x = np.maximum(x, 0)
+    y = np.arcsinh(x / cofactor)
+    top = np.quantile(y, 0.95, axis=0)
+    if (top == 0).any():
+        dark = [str(c) for c, t in zip(table.columns, top, strict=True) if t == 0]
+        _checks.fail(f"Channels without signal in 95 % of the events: {_checks.listing(dark)}. Drop them.")
+    return x, y / top, table
+
+
 def debarcode(
     adata: AnnData,
     table: pd.DataFrame | None = None,
@@ -255,18 +287,9 @@ def debarcode(
     >>> debarcode(anndata.AnnData(x, var=pd.DataFrame(index=["102", "104"])), code).labels.tolist()
     ['A1', 'A2', nan]
     """
-    _checks.number("cofactor", cofactor, 1e-12)
     _checks.number("gap", gap, 0.0, 10.0)
-    x, table = _read(adata, table, layer, transformed=False)
-    rho = table.to_numpy()
-    _check_codes(rho)
-    y = np.arcsinh(np.maximum(x, 0) / cofactor)
-    top = np.quantile(y, 0.95, axis=0)
-    if (top == 0).any():
-        dark = [str(c) for c, t in zip(table.columns, top, strict=True) if t == 0]
-        _checks.fail(f"Channels without signal in 95 % of the events: {_checks.listing(dark)}. Drop them.")
-    y = y / top
-    on = rho > 0
+    _, y, table = barcode_signal(adata, table, layer=layer, cofactor=cofactor)
+    on = table.to_numpy() > 0
     # cells x codes, one code at a time: there are few codes and the three-axis array would be large
     scores = np.stack([y[:, row].min(axis=1) - y[:, ~row].max(axis=1) for row in on], axis=1)
     return _assignment(adata, table, scores, scores.max(axis=1) >= gap)

@@ -6,11 +6,19 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import norm
+from scipy.stats import norm, rankdata
 
 from scmods import datasets
 from scmods._checks import MissingKeyError
-from scmods.scyan.baselines import Assignment, debarcode, marker_mixture, nearest_row, threshold_gating
+from scmods.scyan.barcode_truth import labelled_barcodes
+from scmods.scyan.baselines import (
+    Assignment,
+    barcode_signal,
+    debarcode,
+    marker_mixture,
+    nearest_row,
+    threshold_gating,
+)
 from scmods.scyan.mixture import two_components
 from scmods.scyan.simulate import cytometry
 
@@ -177,6 +185,48 @@ def test_debarcoding_refusals() -> None:
         debarcode(adata)
 
 
+def auc(inside: np.ndarray, outside: np.ndarray) -> float:
+    """Probability that a singlet scores higher than an event of the other kind."""
+    ranks = rankdata(np.concatenate([inside, outside]))[: len(inside)]
+    return float((ranks.sum() - len(inside) * (len(inside) + 1) / 2) / (len(inside) * len(outside)))
+
+
+def test_labelled_barcodes() -> None:
+    adata = barcodes()
+    adata.X[:20] = np.random.default_rng(1).normal(2, 1, (20, 4))  # debris
+    made = labelled_barcodes(adata, n_singlets=150, n_doublets=60, seed=1)
+    assert made.obs["kind"].value_counts().to_dict() == {
+        "singlet": 112,
+        "doublet": 60,
+        "dimmed": 38,
+        "debris": 20,
+    }
+    x, y, table = barcode_signal(adata)
+    kind = made.obs["kind"].to_numpy().astype(object)
+    for i in np.flatnonzero(kind == "singlet"):  # a measured event, with its own code
+        source = np.flatnonzero((x.astype(np.float32) == made.X[i]).all(axis=1))
+        assert (table.to_numpy()[table.index == made.obs["cell_type"].iloc[i]] > 0).tolist() == [
+            (y[source[0]] > 0.5).tolist()
+        ]
+    twice = [(b[0] + b[1:]).astype(np.float32) for b in (x[k:] for k in range(len(x) - 1))]
+    sums = {tuple(row) for part in twice for row in part}
+    assert all(tuple(row) in sums for row in made.X[kind == "doublet"])
+    bright = np.median(made.X[kind == "singlet"].max(axis=1))
+    assert np.median(made.X[kind == "dimmed"].max(axis=1)) < 0.35 * bright
+    again = labelled_barcodes(adata, n_singlets=150, n_doublets=60, seed=1)
+    np.testing.assert_array_equal(made.X, again.X)
+
+
+def test_labelled_barcodes_refusals() -> None:
+    adata = barcodes()
+    one = adata[adata.obs["code"] == "A1"].copy()
+    one.X += np.random.default_rng(0).random(one.shape).astype(np.float32)
+    with pytest.raises(ValueError, match="but at least two codes are"):
+        labelled_barcodes(one)
+    with pytest.raises(ValueError, match="`dimmed` is 2"):
+        labelled_barcodes(adata, dimmed=2.0)
+
+
 def test_inputs_are_refused() -> None:
     adata, table = small()
     del adata.uns["table"]
@@ -198,3 +248,11 @@ def test_real_cells() -> None:
     assert macro_f1(truth, marker_mixture(adata, refine=False)) > 0.92
     events = datasets.load("debarcoding")
     assert debarcode(events).labels.notna().mean() == pytest.approx(0.714, abs=0.003)
+    made = labelled_barcodes(events)
+    found = debarcode(made)
+    kind, score = made.obs["kind"].to_numpy().astype(object), found.scores.max(axis=1).to_numpy()
+    single = np.isin(kind, ["singlet", "dimmed"])
+    right = found.scores.idxmax(axis=1).to_numpy() == made.obs["cell_type"].astype(str).to_numpy()
+    assert right[single].mean() > 0.999
+    assert auc(score[single], score[kind == "doublet"]) > 0.99
+    assert auc(score[single], score[kind == "debris"]) > 0.98
