@@ -235,7 +235,8 @@ class PriorDistribution(nn.Module):
         if len(self._levels) <= MOST_LEVELS:
             levels = u.new_tensor(self._levels)
             features = [(u - levels[:, None, None]).square().flatten(0, 1)]
-            weights = [-precision * (self.level_of == v).to(u.dtype) for v in range(len(levels))]
+            shares = [(self.level_of == v).to(u.dtype) for v in range(len(levels))]
+            weights = [-precision * torch.cat(shares, 1)] if shares else [known[:, :0]]
         else:
             modes = self._modes_like(u)
             features = [u.square(), u]
@@ -256,12 +257,15 @@ class PriorDistribution(nn.Module):
 
         Notes
         -----
-        One matrix product of (cells) x (levels + 1) markers with the table. Differences are squared before they
+        Matrix products of (cells) x (levels + 1) markers with the table. Differences are squared before they
         are summed, so nothing cancels; a table with more than six distinct modes (after `fill_rho`) expands the
         squares, which costs digits where |u| is much larger than sigma.
         """
         features, weights, constant = self._features(u.T)
-        return torch.addmm(constant[:, None], torch.cat(weights, 1), torch.cat(features)).T
+        total = constant[:, None]
+        for feature, weight in zip(features, weights, strict=True):
+            total = torch.addmm(total, weight, feature)
+        return total.T
 
     def difference_to_modes(self, u: Float[Tensor, "cells markers"]) -> Float[Tensor, "cells pops markers"]:
         """Distance of every cell from what each population says of each marker.
