@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scmods.scyan.simulate import cytometry
+from scmods.scyan.simulate import _spilled, cytometry
 from scmods.scyan.table import lint_table, population_distances
 from scmods.scyan.transform import inverse_transform
 
@@ -87,6 +87,11 @@ def test_scale_is_recorded_and_optional() -> None:
     assert "scyan_transform" not in raw.uns
     np.testing.assert_allclose(inverse_transform(adata), raw.X, rtol=1e-4, atol=1e-3)
     assert adata.X.min() == -1  # a count of zero
+
+
+def test_spill_reaches_both_neighbours() -> None:
+    signal = np.array([[100.0, 0, 0, 0], [0, 0, 200.0, 100.0]])
+    np.testing.assert_allclose(_spilled(signal), [[100, 3, 0, 0], [0, 6, 203, 106]])
 
 
 def test_batches_differ() -> None:
