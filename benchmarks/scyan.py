@@ -5,7 +5,7 @@
 The baseline is `scmods.scyan.reference`: masked couplings of full width, a prior that goes through an array of cells x
 populations x markers, and batches collated cell by cell by a DataLoader. Both sides start from the same weights and the
 same density of unknown entries. The bars hold for "published", whose prior takes the steps of the published
-implementation (entries overwritten through a mask, one multivariate normal); "plateau" and "exact" are the same array
+implementation (entries overwritten by index, one multivariate normal); "plateau" and "exact" are the same array
 computed as directly as it can be, for the density of the original and for the default. Times are CPU seconds, the best
 of several repeats taken in turn. Memory is the peak of a process of its own, above what it held before the call and
 above the output. Ends with exit status 1 if a ratio or the memory misses its bar, or if the two forms differ.

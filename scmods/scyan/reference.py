@@ -220,7 +220,7 @@ def log_prob_published(
 ) -> Float[Tensor, "cells pops"]:
     """The plateau density in the steps of the published implementation, which cost more than `log_prob_reference`.
 
-    The differences of unknown entries are overwritten through a mask, and the sum over markers is a multivariate
+    The differences of unknown entries are overwritten one index at a time, and the sum over markers is a multivariate
     normal, whose covariance is factorised at every call and solved for every cell and population.
 
     Parameters
@@ -230,10 +230,10 @@ def log_prob_published(
     rho, prior_std
         As in `scmods.scyan.prior.PriorDistribution`; no continuum markers.
     """
-    unknown = rho.isnan()
-    radius = 1 - prior_std
+    unknown, radius = rho.isnan(), 1 - prior_std
     difference = u[:, None, :] - rho.nan_to_num(0.0)
-    difference[:, unknown] = (difference[:, unknown].abs() - radius).clamp_min(0)
+    pops, markers = unknown.nonzero(as_tuple=True)
+    difference[:, pops, markers] = (u[:, markers].abs() - radius).clamp_min(0)
     m = rho.shape[1]
     normal = torch.distributions.MultivariateNormal(
         u.new_zeros(m), prior_std**2 * torch.eye(m, dtype=u.dtype), validate_args=False

@@ -87,6 +87,17 @@ def test_inverse_undoes_forward(seed, markers, spread):
     close(flow(flow.inverse(x, c), c)[0], x, 1e-8)
 
 
+@pytest.mark.parametrize("markers", [1, 2, 5, 9])
+@pytest.mark.parametrize("covariates", [0, 2])
+def test_without_gradients_the_nets_run_side_by_side_to_the_same_end(markers, covariates):
+    flow, x, c = random_flow(3, markers, covariates, 5)
+    u, logdet = flow(x, c)
+    with torch.no_grad():
+        close(flow(x, c)[0], u.detach(), 1e-13)
+        close(flow(x, c)[1], logdet.detach(), 1e-13)
+        close(flow.inverse(u, c), x, 1e-11)
+
+
 @settings(max_examples=8)
 @given(seed=st.integers(0, 10**6), markers=st.integers(1, 6))
 def test_log_determinant_is_that_of_the_autograd_jacobian(seed, markers):
