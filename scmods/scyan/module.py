@@ -104,6 +104,11 @@ class ScyanModule(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if rho.ndim != 2 or not rho.numel():
+            _checks.fail(
+                f"`rho` has shape {tuple(rho.shape)}, but must have shape (populations, markers),",
+                "with at least one of each.",
+            )
         self.n_pops, self.n_markers = rho.shape
         self.n_covariates = _checks.integer("n_covariates", n_covariates, 0)
         self.hparams = {

@@ -293,6 +293,9 @@ def test_refuses_settings_out_of_range():
         make().log_pi_temperature(0)
     with pytest.raises(ValueError, match="`prior_std` is 0.0, but must be above 0"):
         ScyanModule(rho, 0, none, 4, 1, 2, 0.0, 0.5)
+    for wrong in (rho[0], rho[:0], rho[:, :0]):
+        with pytest.raises(ValueError, match=r"`rho` has shape \(.*must have shape \(populations, markers\)"):
+            ScyanModule(wrong, 0, none, 4, 1, 2, 0.3, 0.5)
     with pytest.raises(ValueError, match="`n_layers` is 0, but must be at least 1"):
         ScyanModule(rho, 0, none, 4, 1, 0, 0.3, 0.5)
     with pytest.raises(TypeError, match="`hidden_size` is 2.5 of type float"):
