@@ -67,6 +67,8 @@ def labelled_barcodes(
     -----
     Bright means above 0.5 on the scale of `debarcode`: ``arcsinh(x / 10)`` over the 95th percentile of the channel.
     The set is easier than measured events for every rule of that kind, since events between the classes are left out.
+    The background matters: with values measured in channels that are off in place of the Poisson counts, the gap rule
+    tells debris from singlets with an area under the curve of .964 instead of .994.
 
     Examples
     --------

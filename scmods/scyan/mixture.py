@@ -128,6 +128,10 @@ def two_components(
     keeps a weight of at least 0.001 and a standard deviation of at least 0.05 of that of the marker. Time
     O(steps cells markers), at most 200 steps.
 
+    Each marker stops by itself, when its mean log-likelihood gains less than 0.001. Labels can depend much on where it
+    stops, if many cells share a value: on the data set ``aml_short`` the macro-F1 of `marker_mixture` is .85 with this
+    rule, .72 at full convergence and .94 with ``refine=False``.
+
     Examples
     --------
     >>> x = np.concatenate([np.linspace(-1.1, -0.9, 50), np.linspace(0.8, 1.2, 50)])[:, None]
