@@ -173,6 +173,22 @@ CASES = {
 }
 
 
+BARS = {"contrastive, 10 groups": 10.0, "topological, 1 group": 4.0}
+MOST_GB = 4.0
+
+
+def missed(rows: list[dict], large: dict) -> list[str]:
+    """What fell short, for the exit status."""
+    out = [
+        f"{r['case']}, {r['spots']} spots: {r['ratio']:.1f} < {BARS[r['case']]:g}"
+        for r in rows
+        if r["ratio"] < BARS.get(r["case"], 0.0)
+    ]
+    if large["peak_gb"] > MOST_GB:
+        out.append(f"{large['spots']} spots: {large['peak_gb']:.2f} GB > {MOST_GB:g}")
+    return out
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -206,6 +222,9 @@ def main() -> None:
         part = options.json.with_suffix(".part")
         part.write_text(json.dumps(out, indent=1), encoding="utf-8")
         os.replace(part, options.json)
+    short = missed(rows, large)
+    if short:
+        raise SystemExit("below the bars: " + "; ".join(short))
 
 
 if __name__ == "__main__":

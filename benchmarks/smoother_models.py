@@ -325,6 +325,17 @@ def show(rows: list[dict]) -> None:
         print("  " + "  ".join(cells), flush=True)
 
 
+def missed(results: dict[str, list[dict]]) -> list[str]:
+    """Bars that a run fell short of, for the exit status."""
+    out = [
+        f"adam, {r['spots']} spots, seed {r['seed']}: {r['ratio']:.1f} x, {r['exact']:.6g} against {r['adam']:.6g}"
+        for r in results.get("adam", [])
+        if r["ratio"] < 15 or r["exact"] > r["adam"] + 1e-12
+    ]
+    out += [f"{r['task']}: {r['peak_gb']:.2f} GB" for r in results.get("large", []) if r["peak_gb"] > 4]
+    return out
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -343,6 +354,8 @@ def main() -> None:
         show(results[name])
     if args.json:
         args.json.write_text(json.dumps(results, indent=1, default=float), encoding="utf-8")
+    if missed(results):
+        raise SystemExit("below the bars: " + "; ".join(missed(results)))
 
 
 if __name__ == "__main__":

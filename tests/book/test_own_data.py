@@ -105,11 +105,17 @@ def test_a_failed_run_says_so_in_its_name_and_last_lines(in_folder: Path, capsys
     assert str(folder) in lines[-1]
 
 
+def hear_ctrl_c() -> None:
+    """A suite that runs in the background has it ignored, and would hand that down."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="sends a POSIX signal")
 def test_ctrl_c_leaves_a_usable_folder(in_folder: Path) -> None:
     path = write_notebook(in_folder, "tiny", 'print("first part")', "import time\ntime.sleep(100)")
     call = [sys.executable, "-m", "scmods", "run", str(path), "-o", "r"]
-    with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(call, **pipes, preexec_fn=hear_ctrl_c) as process:
         deadline = time.monotonic() + 60
         finished = False
         while time.monotonic() < deadline and not finished:

@@ -323,12 +323,18 @@ def test_killed_starter_keeps_finished_runs_and_leaves_no_orphan(
     assert not list((tmp_path / ".cache" / "runs").glob("*.part"))
 
 
+def hear_ctrl_c() -> None:
+    """A suite that runs in the background has it ignored, and would hand that down."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="sends a POSIX signal")
 def test_ctrl_c_ends_the_matrix_without_a_failed_run(tmp_path: Path) -> None:
     sources = {"endless": notebook("import time", "time.sleep(300)")}
     project(tmp_path, sources, {"id": "endless", "notebook": "endless"})
     call_args = [sys.executable, "-m", "scmods._book.matrix", "--root", str(tmp_path)]
-    with subprocess.Popen(call_args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as starter:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(call_args, **pipes, preexec_fn=hear_ctrl_c) as starter:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and not list((tmp_path / ".cache" / "runs").glob("*.part")):
             time.sleep(0.2)
