@@ -62,6 +62,16 @@ class Readout:
         """
         return np.sqrt(u.var(axis=-1) + self.norm_eps)
 
+    def normed(self, u: np.ndarray) -> np.ndarray:
+        """Rows centred and divided by sigma; gamma and beta are still to come.
+
+        Parameters
+        ----------
+        u
+            (..., E) query plus head outputs.
+        """
+        return (u - u.mean(axis=-1, keepdims=True)) / self.sigma(u)[..., None]
+
     def decode(self, types: np.ndarray, u: np.ndarray) -> np.ndarray:
         """Predicted expression, (cells, genes).
 
@@ -72,8 +82,7 @@ class Readout:
         u
             (cells, E) query plus head outputs.
         """
-        scaled = (u - u.mean(axis=-1, keepdims=True)) / self.sigma(u)[:, None]
-        return self.type_means[types] + (scaled * self.norm_weight + self.norm_bias) @ self.gene_out.T
+        return self.type_means[types] + (self.normed(u) * self.norm_weight + self.norm_bias) @ self.gene_out.T
 
     def linear(self) -> np.ndarray:
         """(genes, heads, size): gene effect of z once the norm is frozen, W diag(gamma) centre(W^o), before 1/sigma."""
@@ -221,34 +230,50 @@ class HeadOutputs:
         """(n,) divisor of the norm with all heads on, by which frozen contributions are scaled."""
         return self.readout.sigma(self.u())
 
-    def pair_scores(self, by: str = "contribution") -> np.ndarray:
+    def pair_scores(self, by: str = "alone") -> np.ndarray:
         """(n, k) how much each neighbour matters to each cell; 0 where there is none.
 
         Parameters
         ----------
         by
-            ``"contribution"``: norm over genes of what the neighbour adds to the prediction, the norm of the
-            network being frozen; or ``"attention"``: the largest attention over heads, as the original ranks,
-            which also counts heads that change nothing.
+            ``"alone"``: norm over genes of the difference between the prediction with this neighbour as the only one
+            and the prediction with none, so that a second sender beside it takes nothing away; ``"contribution"``:
+            norm over genes of what the neighbour adds among the others, the norm of the network being frozen; or
+            ``"attention"``: the largest attention over heads, as the original ranks, which also counts heads that
+            change nothing.
         """
-        _checks.one_of("by", by, ("contribution", "attention"))
+        _checks.one_of("by", by, ("alone", "contribution", "attention"))
         if by == "attention":
-            return self.attention[..., :-1].max(axis=1)
+            return np.where(self.rows >= 0, self.attention[..., :-1].max(axis=1), 0.0)
+        score = self._alone if by == "alone" else self._contribution
+        # a norm over genes needs only the triangle of the read-out: no (n, k, genes) array
+        root = np.linalg.qr(self.readout.gene_out * self.readout.norm_weight, mode="r").T
         n, k = self.neighbors.shape
-        basis = self.readout.linear().reshape(len(self.genes), -1)
-        # norms over genes need only the products of columns: no (n, k, genes) array
-        root = np.linalg.qr(basis, mode="r")
-        sigma, out = self.sigma(), np.zeros((n, k))
-        size = max(1, BLOCK // max(1, k * basis.shape[1]))
+        out, size = np.zeros((n, k)), max(1, BLOCK // max(1, k * self.query.shape[1]))
         for start in range(0, n, size):
             part = slice(start, start + size)
-            moved = (
-                self.attention[part, :, :-1].transpose(0, 2, 1)[..., None]
-                * self.tables.value[self.rows[part]]
-            )
-            out[part] = np.linalg.norm(moved.reshape(*moved.shape[:2], -1) @ root.T, axis=-1)
-            out[part] /= sigma[part, None]
+            out[part] = np.linalg.norm(score(part) @ root, axis=-1)
         return np.where(self.rows >= 0, out, 0.0)
+
+    def _moved(self, part: slice, attention: np.ndarray) -> np.ndarray:
+        """(n, k, E) what each neighbour adds to the query with the given (n, k, heads) attention."""
+        z = attention[..., None] * self.tables.value[self.rows[part]]
+        return z.reshape(*z.shape[:2], -1) @ self.readout.head_out.reshape(z.shape[-1] * z.shape[-2], -1).T
+
+    def _contribution(self, part: slice) -> np.ndarray:
+        moved = self._moved(part, self.attention[part, :, :-1].transpose(0, 2, 1))
+        sigma = self.readout.sigma(self.subset(part).u())
+        return (moved - moved.mean(axis=-1, keepdims=True)) / sigma[:, None, None]
+
+    def _alone(self, part: slice) -> np.ndarray:
+        from scipy.special import expit
+
+        rows, kind = self.rows[part], self.types[part][:, None]
+        far = np.nan_to_num(self.distances[part])[..., None] / self.unit
+        logit = self.tables.score[rows, kind] - self.tables.coefficient[rows, kind] * far
+        query = self.query[part][:, None]
+        moved = self._moved(part, expit(logit - self.empty_logit))
+        return self.readout.normed(query + moved) - self.readout.normed(query)
 
 
 def check_heads(heads: Iterable[int] | None, n_heads: int) -> list[int]:

@@ -133,7 +133,7 @@ def _warn_of_stacked_sections(adata: AnnData, coords: np.ndarray) -> None:
         _checks.warn(
             f"{len(twice)} cells share their position with another cell; first: {names}. "
             "If several sections lie in one frame, name their column: library_key='...'.",
-            level=5,
+            level=6,
         )
     for name in (c for c in SECTION_NAMES if c in adata.obs):
         column = adata.obs[name].astype("category").cat
@@ -141,7 +141,7 @@ def _warn_of_stacked_sections(adata: AnnData, coords: np.ndarray) -> None:
             _checks.warn(
                 f"The {len(column.categories)} classes of `adata.obs[{name!r}]` lie on each other. If they are "
                 f"sections, neighbours must not cross them: library_key={name!r}.",
-                level=5,
+                level=6,
             )
             return
 
@@ -234,7 +234,7 @@ def expression(adata: AnnData, layer: str | None) -> Any:
         _checks.warn(
             f"{what} looks like counts: whole numbers up to {high:g}. The model expects logarithms: call "
             "`scanpy.pp.normalize_total(adata)` and `scanpy.pp.log1p(adata)`, or name a layer, layer='...'.",
-            level=4,
+            level=6,
         )
     size = 4.0 * matrix.shape[0] * matrix.shape[1]
     if size > LARGE:
@@ -242,6 +242,6 @@ def expression(adata: AnnData, layer: str | None) -> Any:
             f"Training holds the {matrix.shape[0]} x {matrix.shape[1]} matrix in dense form, {size / 1e9:.1f} GB. "
             "Keep fewer genes to save memory.",
             _checks.PerformanceWarning,
-            level=4,
+            level=6,
         )
     return matrix

@@ -396,7 +396,7 @@ class AMICI:
         adata: AnnData | None = None,
         cells: Any = None,
         *,
-        by: str = "contribution",
+        by: str = "alone",
         batch_size: int = 8192,
     ) -> np.ndarray:
         """(cells, k) how much each neighbour matters to each cell, mean over all restarts.

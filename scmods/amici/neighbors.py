@@ -36,7 +36,7 @@ def _nearest(tree, rows: np.ndarray, members: np.ndarray, k: int) -> tuple[np.nd
     open_ = (distance[:, k - 1] + 2 * step >= distance[:, -1]) & (count < len(members))
     out = position[:, :k], distance[:, :k]
     if open_.any():  # a tie may go on beyond the candidates: ask these rows for twice as many
-        again = _nearest(tree, rows[open_], members, max(2 * k, count))
+        again = _nearest(tree, rows[open_], members, min(max(2 * k, count), len(members)))
         for mine, theirs in zip(out, again, strict=True):
             mine[open_] = theirs[:, :k]
     return out
