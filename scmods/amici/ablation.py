@@ -62,8 +62,10 @@ def _statistics(full: np.ndarray, without: np.ndarray, observed: np.ndarray) -> 
     z = r * np.sqrt(n - 2) / np.sqrt(1 - r**2)
     p = norm.sf(z)
     mean = diff.mean(axis=0)
+    gain = (without - observed).var(axis=0, ddof=1) - (full - observed).var(axis=0, ddof=1)
     return {
         "ablation": ((without - observed) ** 2 - (full - observed) ** 2).mean(axis=0),
+        "gain": gain,
         "diff": mean,
         "z_value": z,
         "pvalue": p,
@@ -99,6 +101,8 @@ def ablation_table(
     One row per receiver, sender and gene:
 
     - ``ablation``: mean over cells of the squared error without the sender minus that with it; above 0 it helps;
+    - ``gain``: the same of the variance of the error: a sender that is always there shifts the mean of the type, which
+      counts in ``ablation`` and not here;
     - ``diff``: mean of the prediction with the sender minus that without it;
     - ``z_value``: :math:`r \sqrt{n - 2} / \sqrt{1 - r^2}`, r the correlation over cells of \|difference\| with the
       observed expression; ``pvalue``: one-sided, normal; ``pvalue_adj``: adjusted within the pair of types;
@@ -150,7 +154,8 @@ def ablation_table(
     return pd.concat(parts, ignore_index=True)
 
 
-_COLUMNS = ("ablation", "diff", "z_value", "pvalue", "pvalue_adj", "score", "gene_variance")
+_ENTRY = {"ablation": "ablation", "share": "gain"}
+_COLUMNS = ("ablation", "gain", "diff", "z_value", "pvalue", "pvalue_adj", "score", "gene_variance")
 
 
 def interaction_matrix(table: pd.DataFrame, *, alpha: float = 0.05, value: str = "n_genes") -> pd.DataFrame:
@@ -163,8 +168,8 @@ def interaction_matrix(table: pd.DataFrame, *, alpha: float = 0.05, value: str =
     alpha
         Largest adjusted p-value of a gene that counts.
     value
-        ``"n_genes"``: genes with an adjusted p-value of at most `alpha` that the sender raises; ``"ablation"``: loss of
-        squared error summed over genes; ``"share"``: the same as a share of the variance of the receivers.
+        ``"n_genes"``: genes with an adjusted p-value of at most `alpha` that the sender raises; ``"ablation"``: squared
+        error saved, summed over genes; ``"share"``: variance of the error saved, as a share of that of the receivers.
 
     Returns
     -------
@@ -192,7 +197,7 @@ def interaction_matrix(table: pd.DataFrame, *, alpha: float = 0.05, value: str =
             kind=_checks.MissingKeyError,
         )
     counted = (table["pvalue_adj"] <= alpha) & (table["diff"] > 0)
-    entries = table.assign(entry=counted.astype(float) if value == "n_genes" else table["ablation"])
+    entries = table.assign(entry=counted.astype(float) if value == "n_genes" else table[_ENTRY[value]])
     entries.loc[table["pvalue_adj"].isna(), "entry"] = np.nan
     cells = entries.groupby(["sender", "receiver"])
     sums = cells["entry"].sum(min_count=1)

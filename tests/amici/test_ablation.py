@@ -41,6 +41,8 @@ def test_every_number_is_that_of_a_plain_loop(heads: list[int] | None) -> None:
         np.testing.assert_allclose(one["diff"], (full - without).mean(axis=0), atol=1e-11)
         loss = ((without - y) ** 2 - (full - y) ** 2).mean(axis=0)
         np.testing.assert_allclose(one["ablation"], loss, atol=1e-11)
+        gain = np.var(without - y, axis=0, ddof=1) - np.var(full - y, axis=0, ddof=1)
+        np.testing.assert_allclose(one["gain"], gain, atol=1e-11)
         for g in range(5):
             # z is the t of a regression of one on the other
             fit = stats.linregress(np.abs(full - without)[:, g], y[:, g])
@@ -79,7 +81,9 @@ def test_matrix_counts_genes_that_are_raised() -> None:
     for (sender, receiver), one in table.groupby(["sender", "receiver"]):
         assert counts.loc[sender, receiver] == ((one["pvalue_adj"] <= 0.05) & (one["diff"] > 0)).sum()
         share = interaction_matrix(table, value="share").loc[sender, receiver]
-        assert share == pytest.approx(one["ablation"].sum() / one["gene_variance"].sum())
+        assert share == pytest.approx(one["gain"].sum() / one["gene_variance"].sum())
+        total = interaction_matrix(table, value="ablation").loc[sender, receiver]
+        assert total == pytest.approx(one["ablation"].sum())
     assert (np.diag(counts) == 0).all()
     assert list(counts.columns) == ["CD4/CD8", "L2/3 IT", "naïve"]
 
