@@ -232,8 +232,8 @@ class AMICI:
     def fit(
         self,
         *,
-        max_epochs: int = 80,
-        patience: int | None = 25,
+        max_epochs: int | None = None,
+        patience: int | None = None,
         validation: float = 0.1,
         restarts: int = 1,
         accelerator: str = "cpu",
@@ -246,10 +246,11 @@ class AMICI:
         Parameters
         ----------
         max_epochs
-            Passes over the training cells.
+            Passes over the training cells; None takes those of the recipe.
         patience
-            Stop after so many epochs without a better reconstruction of the validation cells; None never stops early.
-            Reconstruction alone is watched: the objective changes while the entropy is ramped up.
+            Stop after so many epochs without a better reconstruction of the validation cells; None takes that of the
+            recipe, and a number above `max_epochs` never stops early. Reconstruction alone is watched: the objective
+            changes while the entropy is ramped up.
         validation
             Share of the training cells on which epochs and restarts are compared, drawn at random.
         restarts
@@ -275,6 +276,8 @@ class AMICI:
         """
         _checks.integer("restarts", restarts)
         _checks.number("validation", validation, 0.0, 1.0)
+        max_epochs = self.recipe.max_epochs if max_epochs is None else max_epochs
+        patience = self.recipe.patience if patience is None else patience
         data = training_cells(self._own(), self.held_out, len(self.types))
         self.runs = train_networks(
             data, self.recipe, unit=self.unit, restarts=restarts, validation=validation, max_epochs=max_epochs,

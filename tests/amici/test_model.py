@@ -62,7 +62,7 @@ def planted(n: int = 300) -> AnnData:
 def test_a_planted_interaction_is_found():
     adata = planted()
     model = make(adata, n_neighbors=6, seed=1, batch_size=64, eps=1e-4, lr=1e-2, entropy_weight=0.0)
-    model.fit(max_epochs=30, patience=None)
+    model.fit(max_epochs=30)
     out = model.heads()
     a = out.types == 0
     effect = out.predict()[:, 0]
