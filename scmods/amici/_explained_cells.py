@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +10,17 @@ import numpy as np
 
 from scmods import _checks
 from scmods.amici._type_tests import Field, TypeCells, head_fields
+from scmods.amici.heads import check_heads
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from scmods.amici.heads import HeadOutputs
+
 __all__ = ["Source", "from_arrays", "from_model"]
 
 CHOICES = ("held_out", "train", "all")
+AT_ONCE = 200_000  # cells up to which one forward pass serves all types; beyond, each type has its own
 
 
 @dataclass(frozen=True)
@@ -25,15 +29,18 @@ class Source:
 
     Attributes
     ----------
-    types
-        One entry each.
+    names
+        Of the types.
+    load
+        Function from the number of a type to its cells.
     heads, genes
         Numbers and names.
     kind
         Which cells: ``"held_out"``, ``"train"``, ``"all"`` or ``"given"``.
     """
 
-    types: list[TypeCells]
+    names: list[str]
+    load: Callable[[int], TypeCells]
     heads: list[int]
     genes: list[str]
     kind: str
@@ -112,23 +119,38 @@ def from_model(
     for name in names:
         _checks.one_of("types", name, list(model.types))
     kind, rows = _chosen(model, adata, cells)
-    outputs = model.heads(adata, cells=rows)
-    which = outputs.check_heads(heads)
     coords, sections = _places(model, adata, need=need_coords)
-    found = []
-    for name in names:
-        own = np.flatnonzero(outputs.types == list(outputs.type_names).index(name))
-        part = outputs.subset(own)
-        y = np.asarray(part.observed, dtype=np.float64).reshape(len(own), len(model.genes))
-        _checks.finite(f"The expression of type {name!r}", y)
-        fields = head_fields(part, which) if len(own) else [Field(np.empty((0, 1)))] * len(which)
-        found.append(
-            TypeCells(
-                name, fields, y, None if coords is None else coords[part.cells],
-                None if sections is None else sections[part.cells],
-            )
-        )  # fmt: skip
-    return Source(found, which, list(map(str, model.genes)), kind)
+    if isinstance(rows, np.ndarray) and kind != "given" and adata is None and len(rows) > AT_ONCE:
+        own = np.asarray(model.labels)[rows]
+
+        def outputs_of(name: str) -> HeadOutputs:
+            return model.heads(None, cells=rows[own == list(model.types).index(name)])
+
+        which = check_heads(heads, int(model.recipe.n_heads))
+    else:
+        whole = model.heads(adata, cells=rows)
+
+        def outputs_of(name: str) -> HeadOutputs:
+            return whole.subset(np.flatnonzero(whole.types == list(whole.type_names).index(name)))
+
+        which = whole.check_heads(heads)
+
+    def load(number: int) -> TypeCells:
+        return _type_cells(names[number], outputs_of(names[number]), which, coords, sections)
+
+    return Source(names, load, which, list(map(str, model.genes)), kind)
+
+
+def _type_cells(
+    name: str, part: HeadOutputs, heads: list[int], coords: np.ndarray | None, sections: np.ndarray | None
+) -> TypeCells:
+    n, at = len(part), part.cells
+    y = np.asarray(part.observed, dtype=np.float64).reshape(n, len(part.genes))
+    _checks.finite(f"The expression of type {name!r}", y)
+    fields = head_fields(part, heads) if n else [Field(np.empty((0, 1)))] * len(heads)
+    return TypeCells(
+        name, fields, y, None if coords is None else coords[at], None if sections is None else sections[at]
+    )
 
 
 def _listed(argument: str, values: Sequence[str]) -> list[str]:
@@ -197,13 +219,13 @@ def from_arrays(
     codes = (
         None if sections is None else np.unique(_per_cell("sections", sections, n), return_inverse=True)[1]
     )
-    found = []
-    for name in dict.fromkeys(kind.tolist()):
-        own = np.flatnonzero(kind == name)
-        found.append(
-            TypeCells(
-                name, [Field(one[own]) for one in p], y[own], None if places is None else places[own],
-                None if codes is None else codes[own],
-            )
+    types = list(dict.fromkeys(kind.tolist()))
+
+    def load(number: int) -> TypeCells:
+        own = np.flatnonzero(kind == types[number]) if len(types) > 1 else slice(None)
+        return TypeCells(
+            types[number], [Field(one[own]) for one in p], y[own], None if places is None else places[own],
+            None if codes is None else codes[own],
         )  # fmt: skip
-    return Source(found, list(range(len(p))), names, "given")
+
+    return Source(types, load, list(range(len(p))), names, "given")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scmods.amici import spatial_nulls
-from scmods.amici.pearson import column_moments, pearson_tail, permutation_moments
+from scmods.amici.pearson import column_moments, pearson_tail, permutation_moments, permutation_variance
 from scmods.amici.permutations import NullDraws, Pair, gathered, mapped_statistics, permutation_draws
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ __all__ = ["Field", "Plan", "TypeCells", "TypeResult", "explain_type", "head_fie
 FEWEST = 3  # cells of a type, below which nothing is said
 BLOCK = 2**22  # entries of a block of cells x genes
 GENE_MAPS = 999  # shifts for the p-values of single genes, which have no shorter form
+SKETCH = 32  # rank up to which predictions given as an array are recognised as low rank
 TINY = 1e-12  # variation that counts as none, relative to the level
 
 
@@ -162,9 +163,25 @@ def _pair(field: Field, y: np.ndarray, weight: np.ndarray | None) -> Pair:
     """Both in orthonormal coordinates of the predictions, genes multiplied by `weight`."""
     a, w = field.coordinates, field.loadings
     if w is None:
-        return Pair(a, y) if weight is None else Pair(a * weight, y * weight)
+        a, y = (a, y) if weight is None else (a * weight, y * weight)
+        thin = _thin(a)
+        return Pair(a, y) if thin is None else Pair(thin[0], y @ thin[1])
     q, r = np.linalg.qr(w if weight is None else w * weight[:, None])
     return Pair(a @ r.T, y @ (q if weight is None else q * weight[:, None]))
+
+
+def _thin(a: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Coordinates and orthonormal basis of predictions of low rank, as those of one head are; None of others."""
+    if min(a.shape) <= 4 * SKETCH:
+        return None
+    rng = np.random.default_rng(0)
+    size, right = np.linalg.svd(rng.normal(size=(SKETCH, len(a))) @ a, full_matrices=False)[1:]
+    basis = right[size > 1e-13 * size[0]].T
+    inner = a @ basis
+    # what is left must be rounding, in eight random directions: nothing is approximated
+    probe = rng.normal(size=(a.shape[1], 8))
+    left = a @ probe - inner @ (basis.T @ probe)
+    return (inner, basis) if np.linalg.norm(left) <= 1e-12 * np.linalg.norm(inner) else None
 
 
 def _gene_blocks(field: Field, n_genes: int) -> Iterator[tuple[slice, np.ndarray]]:
@@ -203,12 +220,13 @@ def _test_heads(
         return null.pvalue, null.max_pvalue(null.draws.std(axis=1)), null
     # centred within blocks, the part that no order changes is gone, and p is the same
     pairs = [Pair(_within(p.a, blocks), _within(p.b, blocks)) for p in pairs]
-    moments = [permutation_moments(p.a, p.b, blocks) for p in pairs]
     if plan.method == "pearson3":
+        moments = [permutation_moments(p.a, p.b, blocks) for p in pairs]
         p = [pearson_tail(pair.observed, m, n).item() for pair, m in zip(pairs, moments, strict=True)]
         return np.array(p), np.full(len(pairs), np.nan), None
     null = permutation_draws(pairs, plan.n_permutations, rng, blocks)
-    return null.pvalue, null.max_pvalue(np.sqrt([m.variance for m in moments])), null
+    sd = np.sqrt([permutation_variance(p.a, p.b, blocks) for p in pairs])
+    return null.pvalue, null.max_pvalue(sd), null
 
 
 def _test_genes(one: Field, y: np.ndarray, blocks: np.ndarray | None, maps: np.ndarray | None) -> np.ndarray:
@@ -290,10 +308,9 @@ def _with_pvalues(
     pairs = [_pair(one, y, weight) for one in fields]
     p, p_max, null = _test_heads(pairs, cells, plan, blocks, np.random.default_rng([plan.seed, stream, 0]))
     smooth = None
-    if cells.coords is not None:
-        smooth = np.array(
-            [spatial_nulls.inflation(pair.a, pair.b, cells.coords, cells.sections) for pair in pairs]
-        )
+    if cells.coords is not None and plan.null == "free":
+        near = spatial_nulls.nearest_cells(cells.coords, cells.sections)
+        smooth = np.array([spatial_nulls.inflation(pair.a, pair.b, near) for pair in pairs])
     p_gene = result.p_gene
     if plan.per_gene:
         if plan.null in spatial_nulls.EDGES:

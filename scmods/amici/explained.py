@@ -62,7 +62,8 @@ class ExplainedVariance:
 
     Examples
     --------
-    >>> rng = np.random.default_rng(0)
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(1)
     >>> targets = rng.normal(size=(200, 5))
     >>> predictions = np.stack([0.5 * targets, rng.normal(size=(200, 5))])  # two heads
     >>> result = ExplainedVariance.from_predictions(predictions, targets)
@@ -154,7 +155,7 @@ class ExplainedVariance:
         source = inputs.from_model(model, adata, cells, heads, types, need_coords=null != "free")
         settings = {
             "alpha": alpha, "cells": source.kind, "method": method, "null": null, "seed": seed, "scaled": scaled,
-            "block_size": block_size, "heads": source.heads, "types": [t.name for t in source.types], "epoch": epoch,
+            "block_size": block_size, "heads": source.heads, "types": source.names, "epoch": epoch,
         }  # fmt: skip
         plan = Plan(run_permutation_test, 0, seed, method, null, block_size, scaled, per_gene)
         if run_permutation_test and source.kind in ("train", "all"):
@@ -216,7 +217,7 @@ class ExplainedVariance:
         )
         settings = {
             "alpha": alpha, "cells": "given", "method": method, "null": null, "seed": seed, "scaled": scaled,
-            "block_size": block_size, "heads": source.heads, "types": [t.name for t in source.types], "epoch": None,
+            "block_size": block_size, "heads": source.heads, "types": source.names, "epoch": None,
         }  # fmt: skip
         plan = Plan(run_permutation_test, 0, seed, method, null, block_size, scaled, per_gene)
         return cls._of(source, plan, alpha, n_permutations, settings, None)
@@ -226,11 +227,11 @@ class ExplainedVariance:
         cls, source: inputs.Source, plan: Plan, alpha: float, n_permutations: int | None, settings: dict[str, Any],
         adata: AnnData | None,
     ) -> ExplainedVariance:  # fmt: skip
-        n_tests = len(source.heads) * len(source.types)
+        n_tests = len(source.heads) * len(source.names)
         drawn = plan.run_permutation_test and plan.method == "permutation"
         n = n_orders(n_permutations, n_tests, alpha) if drawn else None
         plan = replace(plan, n_permutations=n or 0)
-        results = [explain_type(t, plan, i) for i, t in enumerate(source.types)]
+        results = [explain_type(source.load(i), plan, i) for i in range(len(source.names))]
         table = tables.gene_table(
             results, source.heads, source.genes, tested=plan.run_permutation_test, per_gene=plan.per_gene
         )

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Moments", "column_moments", "pearson_tail", "permutation_moments"]
+__all__ = ["Moments", "column_moments", "pearson_tail", "permutation_moments", "permutation_variance"]
 
 GRAM_ROWS = 2**21  # entries of the largest block of products
 FLAT = 1e-7  # skewness below which the gamma is a normal: the tail differs by less than that
@@ -54,6 +54,19 @@ def _third_by_tensor(a: np.ndarray) -> np.ndarray:
     return total
 
 
+def permutation_variance(a: np.ndarray, b: np.ndarray, blocks: np.ndarray | None = None) -> float:
+    """The second of the `permutation_moments` alone, O(n r^2).
+
+    Parameters
+    ----------
+    a, b, blocks
+        As there.
+    """
+    if blocks is not None:
+        return sum(permutation_variance(a[blocks == c], b[blocks == c]) for c in np.unique(blocks))
+    return float(np.vdot(a.T @ a, b.T @ b)) / (len(a) - 1) if len(a) > 1 else 0.0
+
+
 def permutation_moments(a: np.ndarray, b: np.ndarray, blocks: np.ndarray | None = None) -> Moments:
     """Variance and third moment of sum_i a[pi(i)] . b[i] over all orders pi.
 
@@ -82,9 +95,7 @@ def permutation_moments(a: np.ndarray, b: np.ndarray, blocks: np.ndarray | None 
         parts = [permutation_moments(a[blocks == c], b[blocks == c]) for c in np.unique(blocks)]
         return Moments(*(np.sum(m, axis=0) for m in zip(*parts, strict=True)))
     n, r = a.shape
-    if n < 2:
-        return Moments(np.float64(0.0), np.float64(0.0))
-    variance = np.vdot(a.T @ a, b.T @ b) / (n - 1)
+    variance = permutation_variance(a, b)
     if n < 3:
         return Moments(np.float64(variance), np.float64(0.0))
     by_tensor = 2 * r**3 < n * r

@@ -22,6 +22,7 @@ __all__ = ["NullDraws", "Pair", "all_orders", "mapped_statistics", "order_blocks
 
 ENTRIES = 2**24  # of the largest set of orders held at once
 GRAM = 2**18  # products at a time, 2 MB: they must stay in the cache while they are gathered
+ROW_BY_ROW = 500  # cells from which orders are drawn one by one
 GATHER = 2**20  # entries of gathered rows
 MOST_EXACT = 8  # cells up to which all orders can be tried at all
 ROUTES = ("auto", "gram", "gather")
@@ -114,6 +115,13 @@ def all_orders(n: int) -> np.ndarray:
     return np.array(list(itertools.permutations(range(n))), dtype=np.int32)
 
 
+def _shuffled(members: np.ndarray, n_orders: int, rng: np.random.Generator) -> np.ndarray:
+    if len(members) < ROW_BY_ROW:
+        return rng.permuted(np.broadcast_to(members, (n_orders, len(members))), axis=1)
+    # one row at a time stays in the cache
+    return np.stack([rng.permutation(members) for _ in range(n_orders)])
+
+
 def order_blocks(
     n: int, n_orders: int, rng: np.random.Generator, blocks: np.ndarray | None = None
 ) -> Iterator[np.ndarray]:
@@ -139,8 +147,7 @@ def order_blocks(
     for start in range(0, n_orders, size):
         out = np.empty((min(size, n_orders - start), n), dtype=np.int32)
         for members in groups:
-            rows = np.broadcast_to(members.astype(np.int32), (len(out), len(members)))
-            out[:, members] = rng.permuted(rows, axis=1)
+            out[:, members] = _shuffled(members.astype(np.int32), len(out), rng)
         yield out
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from scmods import _checks
 
-__all__ = ["NULLS", "inflation", "shift_maps", "smooth_fields", "square_blocks"]
+__all__ = ["NULLS", "inflation", "nearest_cells", "shift_maps", "smooth_fields", "square_blocks"]
 
 NULLS = ("free", "block", "toroidal", "mirror")
 EDGES = ("toroidal", "mirror")
@@ -131,7 +131,28 @@ def square_blocks(
     return np.unique(np.column_stack([codes, grid]), axis=0, return_inverse=True)[1].ravel()
 
 
-def inflation(a: np.ndarray, b: np.ndarray, coords: np.ndarray, sections: np.ndarray | None = None) -> float:
+def nearest_cells(coords: np.ndarray, sections: np.ndarray | None = None) -> np.ndarray | None:
+    """Rows of the six nearest cells of each cell, (cells, 6), for `inflation`; None where there are too few cells.
+
+    Parameters
+    ----------
+    coords
+        (cells, 2 or 3) positions.
+    sections
+        (cells,) codes; neighbours do not cross sections of more than six cells.
+    """
+    from scipy.spatial import cKDTree
+
+    x = np.asarray(coords, dtype=np.float64)
+    if len(x) < NEAREST + 2:
+        return None
+    if sections is not None:  # one more axis keeps sections farther apart than anything in them
+        far = 4.0 * float(np.ptp(x, axis=0).sum()) + 1.0
+        x = np.column_stack([x, far * np.asarray(sections)])
+    return cKDTree(x).query(x, k=NEAREST + 1)[1][:, 1:]
+
+
+def inflation(a: np.ndarray, b: np.ndarray, near: np.ndarray | None) -> float:
     r"""By how much, at least, the variance of sum_i a_i . b_i exceeds that under free permutation.
 
     With covariances S within cells and N between nearest cells, it is
@@ -141,33 +162,29 @@ def inflation(a: np.ndarray, b: np.ndarray, coords: np.ndarray, sections: np.nda
     ----------
     a, b
         (cells, r) columns of mean zero.
-    coords
-        (cells, 2 or 3) positions.
-    sections
-        (cells,) codes; neighbours do not cross sections.
+    near
+        (cells, k) of `nearest_cells`, or None.
 
     Returns
     -------
-    A lower bound, because only the six nearest cells count; NaN where there are fewer than eight cells.
+    A lower bound, because only the nearest cells count; NaN without them.
 
     Examples
     --------
     >>> x = np.linspace(-1, 1, 50)[:, None]
-    >>> round(inflation(x, x, x), 1)
+    >>> round(inflation(x, x, nearest_cells(x)), 1)
     6.6
     """
-    from scipy.spatial import cKDTree
-
-    if len(a) < NEAREST + 2:
+    if near is None:
         return float("nan")
-    x = np.asarray(coords, dtype=np.float64)
-    if sections is not None:  # one more axis keeps sections farther apart than anything in them
-        far = 4.0 * float(np.ptp(x, axis=0).sum()) + 1.0
-        x = np.column_stack([x, far * np.asarray(sections)])
-    near = cKDTree(x).query(x, k=NEAREST + 1)[1][:, 1:]
-    between = [v.T @ v[near].mean(axis=1) for v in (a, b)]
+    k, between = near.shape[1], []
+    for v in (a, b):
+        total = np.zeros_like(v)
+        for j in range(k):  # one neighbour at a time: no cells x neighbours x r array
+            total += v[near[:, j]]
+        between.append(v.T @ total / k)
     within = float(np.vdot(a.T @ a, b.T @ b))
-    return 1 + NEAREST * float(np.vdot(*between)) / within if within > 0 else 1.0
+    return 1 + k * float(np.vdot(*between)) / within if within > 0 else 1.0
 
 
 def smooth_fields(
