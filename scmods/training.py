@@ -53,7 +53,11 @@ class TrainingPlan:
     schedule
         ``"cosine"``: the rate falls to 0 over `max_epochs`, one step per epoch; or ``"constant"``.
     patience
-        Stop after so many epochs without a better validation loss; None never stops early.
+        Stop after so many epochs without a better loss, `watch`; None never stops early.
+    min_delta
+        By how much a loss must be smaller to count as better.
+    watch
+        Which loss: ``"validation"`` or ``"training"``, where there are too few cells to hold some out.
     progress
         Log one line a second at most, on the logger ``"scmods"``.
 
@@ -74,6 +78,8 @@ class TrainingPlan:
     weight_decay: float = 0.0
     schedule: str = "cosine"
     patience: int | None = None
+    min_delta: float = 0.0
+    watch: str = "validation"
     progress: bool = False
 
     def __post_init__(self) -> None:
@@ -84,6 +90,8 @@ class TrainingPlan:
         _checks.one_of("optimizer", self.optimizer, ("adamw", "adam"))
         _checks.number("weight_decay", self.weight_decay, 0.0)
         _checks.one_of("schedule", self.schedule, ("cosine", "constant"))
+        _checks.number("min_delta", self.min_delta, 0.0)
+        _checks.one_of("watch", self.watch, ("validation", "training"))
         if self.patience is not None:
             _checks.integer("patience", self.patience)
 
@@ -211,6 +219,7 @@ class Job:
     val_losses: list[float] = field(default_factory=list)
     best_epoch: int = 0
     best_state: dict[str, torch.Tensor] | None = None
+    better: tuple[int, float] = (0, math.inf)  # the last epoch whose loss was clearly better, and that loss
     last_line: float = -math.inf
 
     def loss(self, batch: tuple[torch.Tensor, ...], lr: float) -> torch.Tensor:
@@ -251,8 +260,12 @@ class Job:
                 self.best_state = {k: v.detach().clone() for k, v in self.module.state_dict().items()}
         if self.on_epoch is not None:
             self.on_epoch(epoch, train_loss, val_loss)
-        patience = self.plan.patience
-        return patience is not None and epoch - self.best_epoch >= patience
+        seen = val_loss if self.plan.watch == "validation" else train_loss
+        if self.plan.patience is None or seen is None:
+            return False
+        if seen < self.better[1] - self.plan.min_delta:
+            self.better = (epoch, seen)
+        return epoch - self.better[0] >= self.plan.patience
 
     def report(self, *, last: bool) -> None:
         now = time.monotonic()
@@ -332,10 +345,10 @@ def train(
     _check_tensors("tensors", tensors)
     if validation is not None:
         _check_tensors("validation", validation)
-    elif plan.patience is not None:
+    elif plan.patience is not None and plan.watch == "validation":
         _checks.fail(
             f"`patience` is {plan.patience}, but there are no validation cells to watch.",
-            "Pass validation=(x, y), or TrainingPlan(patience=None).",
+            "Pass validation=(x, y), TrainingPlan(patience=None), or watch='training'.",
         )
     weights = [p for p in module.parameters() if p.requires_grad]
     if not weights:

@@ -267,6 +267,38 @@ class PriorDistribution(nn.Module):
             total = torch.addmm(total, weight, feature)
         return total.T
 
+    def log_prob_robust(
+        self, u: Float[Tensor, "cells markers"], contamination: float
+    ) -> Float[Tensor, "cells pops"]:
+        r"""Log-density in which a cell may contradict any known entry, once in a while.
+
+        Every known entry becomes :math:`(1 - \epsilon) N(u; \rho, \sigma) + \epsilon\, q(u)`, q being the density of an
+        unknown entry: one marker can then cost at most about :math:`\log \epsilon`.
+
+        Parameters
+        ----------
+        u
+            Latent cells.
+        contamination
+            :math:`\epsilon`, share of contradictions, in [0, 1).
+        """
+        if not 0 <= contamination < 1:
+            text = (
+                f"`contamination` is {contamination}, but must be at least 0 and below 1, a share of entries."
+            )
+            raise ValueError(text)
+        if contamination == 0:
+            return self.log_prob(u)
+        v, unknown = u.T, self._log_unknown(u.T)
+        other, keep = unknown + math.log(contamination), math.log1p(-contamination)
+        free = (~self.known).to(u.dtype)
+        total = free[:, self.free] @ unknown.index_select(0, self.free)
+        for i, level in enumerate(self._levels):
+            z = (v - level) / self.prior_std
+            own = keep - 0.5 * z.square() - math.log(self.prior_std) - _LOG_ROOT_2PI
+            total = torch.addmm(total, (self.level_of == i).to(u.dtype), torch.logaddexp(own, other))
+        return total.T
+
     def difference_to_modes(self, u: Float[Tensor, "cells markers"]) -> Float[Tensor, "cells pops markers"]:
         """Distance of every cell from what each population says of each marker.
 
