@@ -52,6 +52,7 @@ class Trained:
         modulo_temp: int = 3,
         background: float = 0.02,
         penalty: float = 0.5,
+        contamination: float | None = None,
         align: bool = True,
         running_weights: bool = True,
         zero_last: bool = True,
@@ -78,7 +79,7 @@ class Trained:
             "hidden_size": hidden_size, "n_hidden_layers": n_hidden_layers, "n_layers": n_layers,
             "prior_std": prior_std, "lr": _checks.number("lr", lr, 0.0), "temperature": temperature,
             "modulo_temp": _checks.integer("modulo_temp", modulo_temp), "background": background,
-            "penalty": penalty, "align": bool(align), "running_weights": bool(running_weights),
+            "penalty": penalty, "contamination": _share(contamination), "align": bool(align), "running_weights": bool(running_weights),
             "zero_last": bool(zero_last), "cov_scale": cov_scale, "nan_density": nan_density,
             "batch_size": None if batch_size is None else _checks.integer("batch_size", batch_size),
             "max_cells": _checks.integer("max_cells", max_cells), "seed": _checks.integer("seed", seed, 0),
@@ -189,7 +190,9 @@ class Trained:
         finally:
             self.module.tempered = False
         u = torch.from_numpy(self._latent(*(t.double().numpy() for t in tensors[:2]), tensors[2].numpy()))
-        self.contamination = estimate_contamination(self.module, u, seed=self.settings["seed"])
+        self.contamination = estimate_contamination(
+            self.module, u, entries=self.settings["contamination"], seed=self.settings["seed"]
+        )
         return self
 
     def _temper(self, epoch: int) -> None:
@@ -219,6 +222,14 @@ class Trained:
             )
             out[rows] = self.module(v, torch.from_numpy(c[rows]).to(device))[0].cpu().numpy()
         return out
+
+
+def _share(contamination: float | None) -> float | None:
+    if contamination is None or 0 <= _checks.number("contamination", contamination) < 1:
+        return None if contamination is None else float(contamination)
+    return _checks.fail(
+        f"`contamination` is {contamination:g}, but must be at least 0 and below 1, or None to estimate it."
+    )
 
 
 def list_of(names: Iterable[str]) -> list[str]:

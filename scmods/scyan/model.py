@@ -68,6 +68,9 @@ class Scyan(Labelling):
         from bending the flow. 0 for none; then no cell is ever unclassified by its probability.
     penalty
         Factor of the mean squared displacement of the flow, beyond the affine start.
+    contamination
+        Share of known entries that cells may contradict, where it is judged whether a cell is listed at all; labels do
+        not depend on it. None estimates it after the fit; 0 suits codes, which admit no exception.
     align
         Start from an affine map per marker and batch that puts the two groups of cells on -1 and 1.
     running_weights

@@ -70,7 +70,11 @@ def log_odds_unlisted(
 
 @torch.no_grad()
 def estimate_contamination(
-    network: AnnotationNetwork, u: Float[Tensor, "cells markers"], *, seed: int = 0
+    network: AnnotationNetwork,
+    u: Float[Tensor, "cells markers"],
+    *,
+    entries: float | None = None,
+    seed: int = 0,
 ) -> Contamination:
     r"""Fit the two shares by expectation maximisation, the flow being fixed.
 
@@ -80,6 +84,8 @@ def estimate_contamination(
         The trained network.
     u
         Latent training cells, float64.
+    entries
+        The share of contradicted entries, if it is known; only that of unlisted cells is then fitted.
     seed
         Of the 5,000 cells that are used where there are more.
 
@@ -97,19 +103,21 @@ def estimate_contamination(
     if len(u) > MOST_CELLS:
         order = torch.randperm(len(u), generator=torch.Generator().manual_seed(seed))
         u = u[order[:MOST_CELLS].sort().values]
-    shares = Contamination(START, network.background)
+    shares = Contamination(START if entries is None else entries, network.background)
     known = network.prior.known.to(u.dtype)
     for _ in range(STEPS):
         broken = possible = outside = 0.0
         for block in u.split(1000):
             joint = network.prior.log_prob_robust(block, shares.entries) + network.log_pi.to(u.dtype)
             out = torch.sigmoid(log_odds_unlisted(network, block, shares))
-            share = torch.softmax(joint, 1) * (1 - out)[:, None]
-            broken += float((share[:, :, None] * _contradicts(network, block, shares.entries)).sum())
-            possible += float((share @ known).sum())
             outside += float(out.sum())
+            if entries is None:
+                share = torch.softmax(joint, 1) * (1 - out)[:, None]
+                broken += float((share[:, :, None] * _contradicts(network, block, shares.entries)).sum())
+                possible += float((share @ known).sum())
         shares = Contamination(
-            max(broken / max(possible, 1.0), LEAST), min(max(outside / len(u), LEAST), 0.5)
+            max(broken / max(possible, 1.0), LEAST) if entries is None else entries,
+            min(max(outside / len(u), LEAST), 0.5),
         )
     return shares
 
