@@ -268,6 +268,24 @@ def test_presets_have_the_published_sizes():
     assert "10 genes, 3 types, 4 heads, not fitted" in repr(AMICI(adata, n_neighbors=5))
 
 
+def test_mixed_labels_and_three_dimensions_are_taken():
+    adata = tissue()
+    adata.obs["kind"] = adata.obs["cell_type"].map({"CD4/CD8": 18, "L2/3 IT": "L2/3 IT", TYPES[2]: 2.5})
+    adata.obsm["spatial"] = np.random.default_rng(0).uniform(0, 60, (90, 3))
+    model = make(adata, cluster_key="kind").fit(max_epochs=1)
+    assert model.types == ["18", "2.5", "L2/3 IT"]
+    assert np.isfinite(model.predict()).all()
+
+
+def test_the_recipe_says_how_long_unless_fit_is_told(monkeypatch):
+    asked = {}
+    monkeypatch.setattr("scmods.amici.model.train_networks", lambda *_, **given: asked.update(given) or [])
+    make(max_epochs=7).fit()
+    assert (asked["max_epochs"], asked["patience"]) == (7, PRESETS["small"].patience)
+    make(preset="original").fit(patience=3)
+    assert (asked["max_epochs"], asked["patience"]) == (400, 3)
+
+
 # --- the strip
 
 
