@@ -114,7 +114,8 @@ def _waterfall(row: pd.Series, most: int, title: str | None) -> Figure:
     base = np.r_[0.0, ends[:-1], 0.0]
     sizes = np.r_[sizes, total]
     tones = [common.FOR if s >= 0 else common.AGAINST for s in sizes[:-1]] + [_figures.GREY]
-    title = title or f"Why {_figures.escaped(chosen)} and not {_figures.escaped(rival)}"
+    between = "Why {} and not {}" if total > 0 else "{} against {}"
+    title = title or between.format(_figures.escaped(chosen), _figures.escaped(rival))
     fig = _figures.figure(title=title, alt="", x="Log-probability difference (nats)", y="",
                           height=max(320, 130 + 24 * len(sizes)), showlegend=False)  # fmt: skip
     fig.add_trace(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,7 +33,7 @@ def plot_latent(
     *,
     prior_std: float | None = None,
     pi: Mapping[str, float] | Sequence[float] | None = None,
-    continuum_markers: Sequence[str] = (),
+    continuum_markers: Sequence[str] | None = None,
     title: str | None = None,
 ) -> Figure:
     """Latent cells of two markers, coloured by label, and contours of the density they are meant to have.
@@ -40,10 +41,9 @@ def plot_latent(
     Parameters
     ----------
     model_or_u
-        A fitted model (``latent()``, ``table``, ``module.prior.prior_std``, ``module.log_pi``), or latent cells,
-        (cells, markers of the table).
+        A trained `Scyan`, or latent cells, (cells, markers of the table).
     table
-        Populations x markers; by default that of the model.
+        Populations x markers; by default that of the model, with what was filled in after training.
     x, y
         Two markers; by default the first two of the table.
     labels
@@ -53,15 +53,15 @@ def plot_latent(
     pi
         Weights of the rows; by default those of the model, or equal ones.
     continuum_markers
-        Markers whose modes are a fifth of the entries.
+        Markers whose modes are a fifth of the entries; by default those of the model, or none.
     title
         Title of the figure.
 
     Returns
     -------
     Figure with 600 points and three grey lines, within which 50, 95 and 99.5 % of the prior of both markers lie:
-    the sum over the rows of weight times density, normal around a known entry, uniform plus normal for an unknown one.
-    The axes end at 3, or where 99 % of the cells end.
+    the sum over the rows of weight times density, normal around a known entry, uniform plus normal for an unknown one
+    (or the plateau, where the model uses it). The axes end at 3, or where 99 % of the cells end.
 
     Raises
     ------
@@ -78,20 +78,20 @@ def plot_latent(
     """
     import plotly.graph_objects as go
 
-    u, table, prior_std, weights = _inputs(model_or_u, table, prior_std, pi)
-    names = list(table.columns)
+    given = _inputs(model_or_u, table, prior_std, pi, continuum_markers)
+    names = list(given.table.columns)
     pair = common.chosen([x or names[0], y or names[min(1, len(names) - 1)]], names, "x, y")
     if pair[0] == pair[1]:
         _checks.fail(f"`x` and `y` are both {pair[0]!r}, but a plane needs two markers.", "Write y='...'.")
     places = [names.index(m) for m in pair]
-    u = u[:, places]
-    groups, of = ([_figures.EVERY], np.full(len(u), _figures.EVERY)) if labels is None else common.grouped(
-        labels, len(u), "labels", "Pass `model.predict()`.")  # fmt: skip
-    divisor = [CONTINUUM if m in set(map(str, continuum_markers)) else 1.0 for m in pair]
-    modes = table.to_numpy()[:, places] / divisor
+    u = given.u[:, places]
+    groups, of = [_figures.EVERY], np.full(len(u), _figures.EVERY)
+    if labels is not None:
+        groups, of = common.grouped(labels, len(u), "labels", "Pass `model.predict()`.", given.cells)
+    modes = given.table.to_numpy()[:, places] / [CONTINUUM if m in given.continuum else 1.0 for m in pair]
     end = float(max(3.0, np.quantile(np.abs(u), 0.99)))
     axis = np.linspace(-end, end, GRID)
-    density = _density(axis, modes, prior_std, weights)
+    density = _density(axis, modes, given)
     title = title or f"Latent {_figures.escaped(pair[0])} and {_figures.escaped(pair[1])}"
     fig = _figures.figure(title=title, alt="", x=f"{_figures.escaped(pair[0])}, latent",
                           y=f"{_figures.escaped(pair[1])}, latent", height=520)  # fmt: skip
@@ -115,7 +115,7 @@ def plot_latent(
     known = int(np.isfinite(modes).all(axis=1).sum())
     alt = (
         f"{_figures.plain(title)}: scatter of {len(u)} latent cells over lines that hold 50, 95 and 99.5 % of the "
-        f"prior, standard deviation {prior_std:g}; {known} of {len(modes)} populations know both markers. "
+        f"prior, standard deviation {given.sigma:g}; {known} of {len(modes)} populations know both markers. "
         + " ".join(
             f"{g}: median ({_figures.number(a)}, {_figures.number(b)})."
             for g, a, b in _medians(u, of, groups)
@@ -130,20 +130,33 @@ def _medians(u: np.ndarray, of: np.ndarray, groups: list[str]) -> list[tuple[str
     return [(g, *np.median(u[of == g], axis=0).tolist()) for g in groups]
 
 
+@dataclass(frozen=True)
+class _Latent:
+    """What is drawn: latent cells, the table, and how it becomes a density."""
+
+    u: np.ndarray
+    table: pd.DataFrame
+    sigma: float
+    weights: np.ndarray
+    kind: str = "exact"
+    continuum: frozenset[str] = frozenset()
+    cells: Any = None
+
+
 def _inputs(
-    given: Any, table: pd.DataFrame | None, prior_std: float | None, pi: Any
-) -> tuple[np.ndarray, pd.DataFrame, float, np.ndarray]:
-    """Latent cells, table, width and normalised weights, from a model or from arrays."""
-    model = given if hasattr(given, "latent") else None
-    if model is not None:
-        table = model.table if table is None else table
-        prior_std = float(model.module.prior.prior_std) if prior_std is None else prior_std
-        if pi is None:
-            log_pi = model.module.log_pi
-            pi = np.exp(
-                np.asarray(log_pi.detach().cpu() if hasattr(log_pi, "detach") else log_pi, dtype=np.float64)
-            )
-        given = model.latent()
+    given: Any, table: Any, prior_std: float | None, pi: Any, continuum: Sequence[str] | None
+) -> _Latent:
+    """Latent cells and prior, from a model or from arrays."""
+    kind, cells = "exact", None
+    if hasattr(given, "latent"):
+        model, prior = given, given.module.prior
+        # the prior knows what was filled in after training, the table does not
+        filled = type(model.table)(np.asarray(prior.rho), model.table.index, model.table.columns)
+        table = filled if table is None else table
+        prior_std = float(prior.prior_std) if prior_std is None else prior_std
+        pi = np.exp(np.asarray(model.module.log_pi.detach().cpu(), dtype=np.float64)) if pi is None else pi
+        continuum = model.settings["continuum_markers"] if continuum is None else continuum
+        kind, cells, given = prior.nan_density, model.adata.obs_names, model.latent()
     if table is None:
         _checks.fail("`table` is missing: latent cells alone do not say what the table says.", READ)
     table = common.matrix(table, "table", READ)
@@ -154,24 +167,35 @@ def _inputs(
             "Pass the model, or `model.latent()`.",
         )
     _checks.finite("The latent cells", u)
-    width = _checks.number("prior_std", 0.3 if prior_std is None else prior_std, 1e-3, 0.999)
-    if isinstance(pi, Mapping) or hasattr(pi, "loc"):
-        common.chosen(list(table.index), [str(k) for k in pi.keys()], "pi")
-        pi = [dict(pi.items())[n] for n in table.index]
+    sigma = _checks.number("prior_std", 0.3 if prior_std is None else prior_std, 1e-3, 0.999)
+    squeezed = (
+        frozenset(common.chosen(list(continuum), list(table.columns), "continuum_markers"))
+        if continuum
+        else ()
+    )
+    return _Latent(u, table, sigma, _weights(pi, table), kind, frozenset(squeezed), cells)
+
+
+def _weights(pi: Any, table: pd.DataFrame) -> np.ndarray:
+    """Weights of the rows, which sum to 1; those with names are matched by them."""
+    if hasattr(pi, "items"):
+        named = {str(k): v for k, v in pi.items()}
+        pi = [named[n] for n in common.chosen(list(table.index), list(named), "pi")]
     weights = np.ones(len(table)) if pi is None else common.values("`pi`", pi, len(table))
     if weights.min() < 0 or weights.sum() <= 0:
         _checks.fail("`pi` must hold weights that are not negative, not all 0.")
-    return u, table, width, weights / weights.sum()
+    return weights / weights.sum()
 
 
-def _density(axis: np.ndarray, modes: np.ndarray, sigma: float, weights: np.ndarray) -> np.ndarray:
+def _density(axis: np.ndarray, modes: np.ndarray, given: _Latent) -> np.ndarray:
     """(y, x) density of two markers: one product of the two marginals of every row."""
+    sigma = given.sigma
     normal = np.exp(-0.5 * ((axis - np.nan_to_num(modes)[:, :, None]) / sigma) ** 2) / (
         sigma * np.sqrt(2 * np.pi)
     )
-    unknown = np.exp(log_densities(axis, sigma)["exact"])
+    unknown = np.exp(log_densities(axis, sigma)[given.kind])
     each = np.where(np.isnan(modes)[:, :, None], unknown, normal)
-    return (each[:, 1] * weights[:, None]).T @ each[:, 0]
+    return (each[:, 1] * given.weights[:, None]).T @ each[:, 0]
 
 
 def higher_share(density: np.ndarray) -> np.ndarray:

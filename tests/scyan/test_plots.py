@@ -58,8 +58,10 @@ def make_model(adata: AnnData) -> SimpleNamespace:
     rho = torch.tensor(make_table().to_numpy())
     prior = PriorDistribution(rho, torch.zeros(3, dtype=bool), 0.25, 3)
     log_pi = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64, requires_grad=True).log()
-    module = SimpleNamespace(prior=prior, log_pi=log_pi)
-    return SimpleNamespace(latent=lambda: adata.X.astype(np.float64), table=make_table(), module=module)
+    return SimpleNamespace(
+        latent=lambda: adata.X.astype(np.float64), table=make_table(), adata=adata,
+        module=SimpleNamespace(prior=prior, log_pi=log_pi), settings={"continuum_markers": []},
+    )  # fmt: skip
 
 
 def probabilities(adata: AnnData) -> pd.DataFrame:
@@ -334,8 +336,26 @@ def test_latent_of_arrays_equals_that_of_the_model(adata):
     two = plots.plot_latent(model.latent(), make_table(), "CD3", "HLA-DR", prior_std=0.25, pi=pi)
     np.testing.assert_array_equal(one.data[0].z, two.data[0].z)
     np.testing.assert_array_equal(one.data[1].x, two.data[1].x)
-    squeezed = plots.plot_latent(model, x="CD3", y="HLA-DR", continuum_markers=["CD3"])
-    assert (squeezed.data[0].z != one.data[0].z).any()
+
+
+def test_latent_density_follows_the_settings_of_the_model(adata):
+    model = make_model(adata)
+    one = plots.plot_latent(model, x="CD3", y="HLA-DR").data[0].z
+    model.settings["continuum_markers"] = ["CD3"]
+    squeezed = plots.plot_latent(model, x="CD3", y="HLA-DR").data[0].z
+    smaller = make_table().assign(CD3=make_table()["CD3"] / 5)
+    model.settings["continuum_markers"] = []
+    np.testing.assert_array_equal(squeezed, plots.plot_latent(model, smaller, "CD3", "HLA-DR").data[0].z)
+    assert (squeezed != one).any()
+    model.module.prior.fill_rho(torch.full((3, 3), 0.25, dtype=torch.float64))
+    filled = plots.plot_latent(model, x="CD3", y="HLA-DR").data[0].z
+    np.testing.assert_array_equal(
+        filled, plots.plot_latent(model, make_table().fillna(0.25), "CD3", "HLA-DR").data[0].z
+    )
+    assert (filled != one).any()
+    rho = torch.tensor(make_table().to_numpy())
+    model.module.prior = PriorDistribution(rho, torch.zeros(3, dtype=bool), 0.25, 3, nan_density="plateau")
+    assert (plots.plot_latent(model, x="CD3", y="HLA-DR").data[0].z != one).any()
 
 
 def test_share_above_a_density_counts_the_denser_places():
@@ -410,6 +430,9 @@ def test_signals_are_medians_in_the_order_of_the_table(adata):
         (lambda a: plots.plot_latent(a.X[:, :2], make_table()), ValueError, r"\(cells, 3 markers of the table\)"),
         (lambda a: plots.plot_latent(a.X, make_table(), pi={"18": 1.0}), KeyError, "`pi` names 'CD4/CD8'"),
         (lambda a: plots.plot_latent(a.X, make_table(), pi=[1, -1, 1]), ValueError, "not negative"),
+        (lambda a: plots.plot_latent(a.X, make_table(), continuum_markers=["CD9"]), KeyError,
+         "`continuum_markers` names 'CD9'"),
+        (lambda a: plots.plot_latent(make_model(a), labels=a.obs["cell_type"][::-1]), ValueError, "index of `labels`"),
         (lambda a: plots.plot_barcodes({}, []), ValueError, "`score` is empty"),
         (lambda a: plots.plot_barcodes([0.1], ["doublet"]), ValueError, r"No event is of the kinds \['singlet'"),
         (lambda a: plots.plot_barcodes({"a": [0.1, 1.0], "b": [0.1]}, ["singlet"] * 2), ValueError, "has 1 events"),

@@ -238,6 +238,9 @@ def test_bars_of_a_cell_add_up_to_the_difference():
         (x >= 0) == (bars.x[0] >= 0) for x in bars.x[:-1]
     ]
     assert fig.layout.title.text == "Why 18 and not unclassified"
+    other = table.copy()
+    other[["difference", *MARKERS, "weights"]] *= -1
+    assert plots.plot_contributions(other, cell="cell1").layout.title.text == "18 against unclassified"
     assert f"The sum is {row['difference']:+.2f}" in alt(fig)
     np.testing.assert_array_equal(plots.plot_contributions(table.iloc[1]).data[0].x, bars.x)
     np.testing.assert_array_equal(plots.plot_contributions(table.iloc[[1]]).data[0].x, bars.x)
