@@ -98,10 +98,12 @@ def cells_of(model: Scyan, adata: AnnData | None) -> AnnData:
         Cells, or None.
     """
     cells = model.adata if adata is None else adata
-    if cells is None:
+    if cells is None or not cells.n_obs:
         _checks.fail(
-            "The model holds no cells, and `adata` is None.",
-            "A model that was loaded from a file needs them: pass adata=adata.",
+            "The model holds no cells, and `adata` is None." if adata is None else "`adata` has no cells.",
+            "A model that was loaded from a file needs them: pass adata=adata."
+            if adata is None
+            else "Look at the filter before this call.",
         )
     return cells
 

@@ -98,6 +98,7 @@ def mixing_index(
     if (code < 0).any():
         _checks.fail(f"`batch` has {int((code < 0).sum())} missing entries. Every cell needs a batch.")
     _checks.integer("max_cells", max_cells, 10)
+    _checks.integer("seed", seed, 0)
     k = _checks.integer("n_neighbors", n_neighbors, 2, max(2, len(x) - 1), f"There are {len(x)} cells.")
     group = np.zeros(len(x), dtype=int) if labels is None else _groups("`labels`", labels, len(x), 1)[0]
     if len(x) > max_cells:

@@ -8,7 +8,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scmods import stats
@@ -32,6 +32,7 @@ def groups(n=8):
     return pd.Series(["before"] * (n // 2) + ["treated"] * (n - n // 2), index=[f"s{i}" for i in range(n)])
 
 
+@settings(max_examples=15)
 @given(factor=st.floats(1e-3, 1e3), seed=st.integers(0, 99))
 def test_log_ratios_know_no_size_and_sum_to_zero(factor, seed):
     counts = np.random.default_rng(seed).gamma(1.0, 50.0, (4, 6)) + 1e-3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scmods._checks import MissingKeyError
@@ -92,6 +92,7 @@ def test_levels_go_with_a_divided_row():
     assert len(subtable(out, "T", level="level 1")) == 3
 
 
+@settings(max_examples=12)
 @given(seed=st.integers(0, 200))
 def test_posteriors_of_a_level_are_sums_over_its_children(seed):
     p = np.random.default_rng(seed).dirichlet(np.full(5, 0.3), 4)
