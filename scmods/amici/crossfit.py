@@ -193,7 +193,7 @@ class CrossFit:
         Examples
         --------
         >>> from scmods.amici.simulate import semisynthetic
-        >>> test = cross_fit(semisynthetic(300, 30), n_neighbors=5, max_epochs=1, n_permutations=99)
+        >>> test = cross_fit(semisynthetic(300, 30), n_neighbors=5, max_epochs=1)
         >>> bool((test.retest(without_markers=True).table["n_genes"] < 30).all())
         True
         """
@@ -206,7 +206,7 @@ def cross_fit(
     adata: AnnData,
     *,
     n_folds: int = 3,
-    n_permutations: int = 2000,
+    n_permutations: int | None = None,
     null: str = "free",
     without_markers: bool = False,
     fold: float = FOLD,
@@ -234,7 +234,8 @@ def cross_fit(
     n_folds
         Stripes, at least 2; one fit each.
     n_permutations
-        Permutations; the smallest possible p-value is one over this plus one.
+        Permutations; the smallest possible p-value is one over this plus one. None takes 2000, or 40 for every pair of
+        types if that is more, because a lone small p-value must survive the adjustment over all pairs.
     null
         ``"free"``: cells change places; or shifts of the whole field, which keep its smoothness, with ``"mirror"`` or
         ``"toroidal"`` edges. Take a shift where receivers differ from place to place for reasons of their own.
@@ -270,7 +271,7 @@ def cross_fit(
     Examples
     --------
     >>> from scmods.amici.simulate import semisynthetic
-    >>> test = cross_fit(semisynthetic(300, 30), n_neighbors=5, max_epochs=1, n_permutations=99)
+    >>> test = cross_fit(semisynthetic(300, 30), n_neighbors=5, max_epochs=1)
     >>> test.table.shape[0], len(test.models)
     (12, 3)
     """
@@ -302,10 +303,24 @@ def cross_fit(
 def _check_settings(settings: dict[str, Any], known: list[str]) -> None:
     for name in settings:
         _checks.one_of("option", name, known)
-    _checks.integer("n_permutations", settings["n_permutations"], 19, why="Fewer cannot reach p = 0.05.")
+    if settings["n_permutations"] is not None:
+        _checks.integer("n_permutations", settings["n_permutations"], 19, why="Fewer cannot reach p = 0.05.")
     _checks.one_of("null", settings["null"], NULLS)
     _checks.number("fold", settings["fold"], 0.0)
     _checks.integer("seed", settings["seed"], 0)
+
+
+def _enough(n_permutations: int | None, n_types: int) -> int:
+    n_pairs = n_types * (n_types - 1)
+    if n_permutations is None:
+        return max(2000, 40 * n_pairs)
+    if n_permutations + 1 < 20 * n_pairs:
+        _checks.warn(
+            f"`n_permutations` is {n_permutations}, so no p-value is below {1 / (n_permutations + 1):.2g}, and after "
+            f"adjustment over {n_pairs} pairs none alone can be 0.05 or less. Write n_permutations={20 * n_pairs}.",
+            level=4,
+        )
+    return n_permutations
 
 
 def _receivers(models: list[AMICI], folds: np.ndarray) -> Iterator[tuple[int, list[list[HeadOutputs]]]]:
@@ -320,6 +335,7 @@ def _receivers(models: list[AMICI], folds: np.ndarray) -> Iterator[tuple[int, li
 
 def _test(adata: AnnData, models: list[AMICI], folds: np.ndarray, settings: dict[str, Any]) -> CrossFit:
     slots, types = models[0].slots, models[0].types
+    settings = {**settings, "n_permutations": _enough(settings["n_permutations"], len(types))}
     coords = _surroundings.coordinates(adata, slots.spatial_key)
     n_types, n_genes = len(types), adata.n_vars
     keep = np.ones((n_types, n_types, n_genes), dtype=bool)
