@@ -40,6 +40,7 @@ _REAL = {
 }
 # strings, not imports: the data sets know no method
 _SIMULATORS = {
+    "cytometry": "scmods.scyan.simulate:cytometry",
     "planted": "scmods.bmlp.simulate:planted",
     "random_circuit": "scmods.hopfield.circuits:random_circuit",
     "repressilator": "scmods.hopfield.circuits:repressilator",
