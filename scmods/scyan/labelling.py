@@ -31,6 +31,16 @@ class Labelling(Trained):
         if self.history is None:
             _checks.fail("The model is not trained.", "Call `model.fit()` first.", kind=RuntimeError)
 
+    def _cells(self, adata: AnnData | None) -> AnnData:
+        """The cells given, or those of the training; refuse a model without either."""
+        self._ready()
+        if adata is None and not self.adata.n_obs:
+            _checks.fail(
+                "The model was loaded without cells.",
+                "Pass some: `model.predict(adata)`, or `Scyan.load(path, adata)`.",
+            )
+        return self.adata if adata is None else adata
+
     def latent(self, adata: AnnData | None = None) -> np.ndarray:
         """Latent cells u, where the rows of the table are: -1 negative, 1 positive.
 
@@ -43,8 +53,7 @@ class Labelling(Trained):
         -------
         (cells, markers) float64.
         """
-        self._ready()
-        return self._latent(*self._read(self.adata if adata is None else adata))
+        return self._latent(*self._read(self._cells(adata)))
 
     @torch.no_grad()
     def _scores(self, adata: AnnData | None) -> tuple[np.ndarray, np.ndarray]:
@@ -97,7 +106,7 @@ class Labelling(Trained):
         rows = np.exp(joint - joint.max(axis=1, keepdims=True))
         out = _logistic(odds)
         values = np.column_stack([rows / rows.sum(axis=1, keepdims=True) * (1 - out)[:, None], out])
-        index = (self.adata if adata is None else adata).obs_names
+        index = self._cells(adata).obs_names
         return pd.DataFrame(values, index=index, columns=[*self.names, UNCLASSIFIED])
 
     def predict(
@@ -118,9 +127,11 @@ class Labelling(Trained):
         key_added
             Column of ``obs`` to write; None writes nothing.
         threshold
-            A cell is unclassified where its probability of belonging to no row is above this; 1 labels all.
+            A cell is unclassified where its probability of belonging to no row is above this; 1 labels all cells, unless
+            `log_prob_th` is given.
         log_prob_th
-            Also leave out cells with log p(u | label) below this (the original's rule; -50 there).
+            Also leave out cells with log p(u | label) below this (the original's rule, and
+            the default of its recipe: -50).
         add_levels
             Also write the coarser populations of the index of the table, one column each.
 
@@ -138,12 +149,14 @@ class Labelling(Trained):
         """
         import pandas as pd
 
-        adata = self.adata if adata is None else adata
-        joint, odds = self._scores(adata)
+        adata = self._cells(adata)
         share = _checks.number("threshold", threshold, 0.0, 1.0)
+        joint, odds = self._scores(adata)
         code, top = joint.argmax(axis=1), joint.max(axis=1)
         keep = _logistic(odds) <= share
-        least = self.settings["log_prob_th"] if log_prob_th is None else log_prob_th
+        least = log_prob_th
+        if least is None and share < 1:
+            least = self.settings["log_prob_th"]
         if least is not None:
             log_pi = self.module.log_pi.detach().double().cpu().numpy()
             keep &= top - log_pi[code] >= _checks.number("log_prob_th", least)

@@ -90,7 +90,7 @@ def compare_methods(
                 note(
                     "original's recipe",
                     seed,
-                    rival.predict(key_added=None, threshold=1.0, log_prob_th=-np.inf),
+                    rival.predict(key_added=None, threshold=1.0),
                 )
             model = Scyan(adata, seed=int(seed), **options).fit(**(fit or {}))
             note("scyan", seed, model.predict(key_added=None, threshold=1.0))
@@ -133,9 +133,7 @@ def cytometry_study(
             models = {"scyan": Scyan(adata).fit()}
             if original:
                 models["original's recipe"] = Scyan.original(adata).fit()
-        labels = {
-            m: one.predict(key_added=None, threshold=1.0, log_prob_th=-np.inf) for m, one in models.items()
-        }
+        labels = {m: one.predict(key_added=None, threshold=1.0) for m, one in models.items()}
         labels["marker mixture"] = marker_mixture(adata).labels
         for method, found in labels.items():
             row = {"seed": seed, "method": method}
