@@ -15,6 +15,7 @@ from scmods import _checks
 __all__ = ["HeadOutputs", "NeighborTables", "Readout"]
 
 BLOCK = 2**22  # entries of the largest temporary array
+REACH = 50.0  # units of length beyond which no neighbour is expected to act
 
 
 @dataclass(frozen=True)
@@ -236,8 +237,9 @@ class HeadOutputs:
         Parameters
         ----------
         by
-            ``"alone"``: norm over genes of the difference between the prediction with this neighbour as the only one
-            and the prediction with none, so that a second sender beside it takes nothing away; ``"contribution"``:
+            ``"alone"``: the neighbour is the only one; norm over genes of the difference between the prediction with
+            it where it is and with it out of reach, so that a second sender beside it takes nothing away, and what
+            any cell of its type does at any distance does not count; ``"contribution"``:
             norm over genes of what the neighbour adds among the others, the norm of the network being frozen; or
             ``"attention"``: the largest attention over heads, as the original ranks, which also counts heads that
             change nothing.
@@ -269,11 +271,19 @@ class HeadOutputs:
         from scipy.special import expit
 
         rows, kind = self.rows[part], self.types[part][:, None]
-        far = np.nan_to_num(self.distances[part])[..., None] / self.unit
-        logit = self.tables.score[rows, kind] - self.tables.coefficient[rows, kind] * far
+        near = np.nan_to_num(self.distances[part]) / self.unit
+        # out of reach: twice as far as the farthest neighbour listed
+        far = np.maximum(2 * near.max(axis=1, keepdims=True, initial=0.0), REACH)
+        score, coefficient = (
+            self.tables.score[rows, kind] - self.empty_logit,
+            self.tables.coefficient[rows, kind],
+        )
         query = self.query[part][:, None]
-        moved = self._moved(part, expit(logit - self.empty_logit))
-        return self.readout.normed(query + moved) - self.readout.normed(query)
+        here, there = (
+            self.readout.normed(query + self._moved(part, expit(score - coefficient * d[..., None])))
+            for d in (near, far)
+        )
+        return here - there
 
 
 def check_heads(heads: Iterable[int] | None, n_heads: int) -> list[int]:

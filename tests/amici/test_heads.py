@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -112,18 +114,24 @@ def test_attention_scores_are_the_largest_over_heads(out):
     np.testing.assert_array_equal(out.pair_scores("attention"), out.attention[:, :, :-1].max(1))
 
 
-def test_alone_is_the_prediction_with_one_neighbour_against_that_with_none(model, out):
-    near = model._cells.neighbors.copy()
-    scores = out.pair_scores("alone")
-    net, tables = double(model.network), None
+def test_alone_is_one_neighbour_here_against_the_same_one_out_of_reach(model, out):
+    scores, near = out.pair_scores("alone"), out.distances
+    net = double(model.network)
     tables = net.tables(torch.from_numpy(out.read(np.arange(80))))
-    kinds = torch.from_numpy(out.types)
+    kinds, far = torch.from_numpy(out.types), np.maximum(2 * near.max(axis=1, keepdims=True), 50.0)
     for j in (0, 4):
-        only = torch.from_numpy(np.where(np.arange(6) == j, near, -1))
-        heads = net.attend(kinds, only, torch.from_numpy(out.distances), tables)
-        with_it = net.decode(kinds, heads.query + net.outputs(heads.z).sum(1))
-        change = (with_it - net.decode(kinds, heads.query)).detach().numpy()
-        np.testing.assert_allclose(scores[:, j], np.linalg.norm(change, axis=1), atol=1e-10)
+        only, predicted = torch.from_numpy(np.where(np.arange(6) == j, out.neighbors, -1)), []
+        for distance in (near, np.broadcast_to(far, near.shape)):
+            heads = net.attend(kinds, only, torch.tensor(distance), tables)
+            predicted.append(net.decode(kinds, heads.query + net.outputs(heads.z).sum(1)).detach().numpy())
+        change = np.linalg.norm(predicted[0] - predicted[1], axis=1)
+        np.testing.assert_allclose(scores[:, j], change, atol=1e-10)
+
+
+def test_what_does_not_depend_on_distance_does_not_count_alone(out):
+    still = replace(out, tables=replace(out.tables, coefficient=np.zeros_like(out.tables.coefficient)))
+    assert np.abs(still.pair_scores("alone")).max() == 0
+    assert still.pair_scores("contribution").min() > 0
 
 
 def test_places_without_a_neighbour_score_nothing(model):
