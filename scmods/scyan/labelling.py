@@ -127,7 +127,7 @@ class Labelling(Trained):
         key_added
             Column of ``obs`` to write; None writes nothing.
         threshold
-            A cell is unclassified where its probability of belonging to no row is above this; 1 labels all cells, unless
+            A cell is unclassified where its probability of belonging to no row is above this; 1 labels all, unless
             `log_prob_th` is given.
         log_prob_th
             Also leave out cells with log p(u | label) below this (the original's rule, and
