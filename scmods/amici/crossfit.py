@@ -119,7 +119,8 @@ class CrossFit:
 
         - ``statistic``: sum over held-out cells and genes of what the sender adds to the prediction times what was
           measured, both centred within the fold; ``z``: in standard deviations of its null;
-        - ``pvalue``: one-sided, (count + 1) / (permutations + 1); ``pvalue_adj``: adjusted over all pairs;
+        - ``pvalue``: one-sided, (count + 1) / (permutations + 1); ``pvalue_adj``: adjusted over all pairs for the false
+          discovery rate (Benjamini-Hochberg); ``pvalue_family``: for the chance of any false call (Holm);
         - ``share``: variance of the error saved in held-out cells by listening to the sender, as a share of the
           receivers' variance; negative where listening does harm;
         - ``n_cells``, ``n_exposed``: receivers, and those with such a neighbour; ``n_genes`` that count.
@@ -145,16 +146,19 @@ class CrossFit:
     settings: dict[str, Any]
     _adata: AnnData = field(repr=False)
 
-    def passed(self, alpha: float = 0.05) -> pd.DataFrame:
+    def passed(self, alpha: float = 0.05, *, by: str = "pvalue_adj") -> pd.DataFrame:
         """Rows with an adjusted p-value of at most `alpha`, the smallest first.
 
         Parameters
         ----------
         alpha
-            False discovery rate.
+            Share of false calls among the calls, or chance of any.
+        by
+            ``"pvalue_adj"`` or ``"pvalue_family"``. With k true calls the first lets about k false ones per 20 through.
         """
-        rows = self.table[self.table["pvalue_adj"] <= _checks.number("alpha", alpha, 0.0, 1.0)]
-        return rows.sort_values(["pvalue_adj", "z"], ascending=[True, False], ignore_index=True)
+        _checks.one_of("by", by, ("pvalue_adj", "pvalue_family"))
+        rows = self.table[self.table[by] <= _checks.number("alpha", alpha, 0.0, 1.0)]
+        return rows.sort_values([by, "z"], ascending=[True, False], ignore_index=True)
 
     def matrix(self, value: str = "z") -> pd.DataFrame:
         """Senders (rows) x receivers (columns) of one column of the table; NaN on the diagonal.
@@ -211,8 +215,8 @@ def cross_fit(
     without_markers: bool = False,
     fold: float = FOLD,
     restarts: int = 1,
-    max_epochs: int = 80,
-    patience: int | None = 25,
+    max_epochs: int | None = None,
+    patience: int | None = None,
     validation: float = 0.1,
     seed: int = 0,
     **model_options: Any,
@@ -368,7 +372,7 @@ def _rows(receiver: str, senders: list[str], result: PairResult | None, n_genes:
     frame = pd.DataFrame({"receiver": receiver, "sender": senders})
     for name in ("statistic", "z", "pvalue", "share"):
         frame[name] = np.nan if result is None else getattr(result, name)
-    frame["pvalue_adj"] = np.nan
+    frame["pvalue_adj"] = frame["pvalue_family"] = np.nan
     frame["n_cells"] = 0 if result is None else result.n_cells
     frame["n_exposed"] = 0 if result is None else result.n_exposed
     frame["n_genes"] = n_genes
@@ -382,5 +386,15 @@ def _adjusted(parts: list[pd.DataFrame]) -> pd.DataFrame:
 
     table = pd.concat(parts, ignore_index=True)
     tested = table["pvalue"].notna()
-    table.loc[tested, "pvalue_adj"] = benjamini_hochberg(table.loc[tested, "pvalue"].to_numpy())
+    p = table.loc[tested, "pvalue"].to_numpy()
+    table.loc[tested, "pvalue_adj"] = benjamini_hochberg(p)
+    table.loc[tested, "pvalue_family"] = _holm(p)
     return table
+
+
+def _holm(p: np.ndarray) -> np.ndarray:
+    order = np.argsort(p)
+    steps = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    out = np.empty_like(p)
+    out[order] = np.minimum(steps, 1.0)
+    return out

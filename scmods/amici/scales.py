@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scmods import _checks
-from scmods.amici.contributions import head_norms, type_code
+from scmods.amici.contributions import sender_sums, type_code
 from scmods.amici.heads import HeadOutputs
 from scmods.stats import bootstrap_interval
 
@@ -84,7 +84,7 @@ def counterfactual_attention(
 
 
 def sender_lengths(
-    outputs: HeadOutputs, *, receiver: str, sender: str, head: int, threshold: float = 0.1
+    outputs: HeadOutputs, *, receiver: str, sender: str, head: int, threshold: float = 0.5
 ) -> np.ndarray:
     """Distance at which the attention on each lone sender falls to the threshold.
 
@@ -116,7 +116,7 @@ def sender_lengths(
     >>> pair = {"receiver": "naïve", "sender": "CD4/CD8", "head": 0}
     >>> lengths = sender_lengths(outputs, **pair)
     >>> a = counterfactual_attention(outputs, lengths, **pair)
-    >>> bool(np.allclose(np.diag(a)[lengths > 0], 0.1))
+    >>> bool(np.allclose(np.diag(a)[lengths > 0], 0.5))
     True
     """
     _checks.number("threshold", threshold, 1e-9, 1 - 1e-9)
@@ -140,7 +140,8 @@ def carrying_head(outputs: HeadOutputs, receiver: str, sender: str) -> int:
 
     Returns
     -------
-    The head with the largest sum, over pairs of such cells, of the squared norm over genes of the contribution.
+    The head with the largest variance over receivers, summed over genes, of what these senders add through it. What
+    they add to every receiver alike is no reaction to them.
 
     Examples
     --------
@@ -150,7 +151,12 @@ def carrying_head(outputs: HeadOutputs, receiver: str, sender: str) -> int:
     """
     r, s = type_code(outputs, "receiver", receiver), type_code(outputs, "sender", sender)
     one = outputs.subset(outputs.types == r)
-    return int(((head_norms(one) ** 2) * (one.neighbor_types == s)[..., None]).sum(axis=(0, 1)).argmax())
+    every = list(range(outputs.n_heads))
+    added = sender_sums(one, every)[:, s] / one.sigma()[:, None, None]
+    added = added - added.mean(axis=0)
+    effect = outputs.readout.linear()
+    squares = np.einsum("nhs,nhr,ghs,ghr->h", added, added, effect, effect, optimize=True)
+    return int(squares.argmax())
 
 
 def _pairs(outputs: HeadOutputs, pairs: Any) -> list[tuple[str, str]]:
@@ -180,7 +186,7 @@ def length_scales(
     pairs: Any,
     *,
     head: int | None = None,
-    threshold: float = 0.1,
+    threshold: float = 0.5,
     n_boot: int = 500,
     level: float = 0.95,
     seed: int = 0,
@@ -246,11 +252,15 @@ def _summary(lengths: np.ndarray, **options: Any) -> tuple[float, float, float]:
         middle = float(lengths[0]) if len(lengths) else np.nan
         return middle, np.nan, np.nan
     finite = np.isfinite(lengths)
-    # the median needs ranks alone, so that any number above all others may stand for infinity
+    # a median that is one of the values needs ranks alone, so that any number above all others may stand for infinity
     top = 2 * lengths[finite].max(initial=1.0) + 1
     values = np.where(finite, lengths, top)
-    found = (float(np.median(values)), *bootstrap_interval(values, np.median, **options))
+    found = (float(_median(values)), *bootstrap_interval(values, _median, **options))
     return tuple(np.inf if v == top else v for v in found)
+
+
+def _median(values: np.ndarray, axis: int = 0) -> np.ndarray:
+    return np.quantile(values, 0.5, axis=axis, method="inverted_cdf")
 
 
 def _exposed(outputs: HeadOutputs, receiver: str, sender: str, length: float) -> float:

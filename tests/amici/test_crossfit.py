@@ -139,6 +139,12 @@ def test_a_strong_planted_pair_comes_first(fitted: CrossFit) -> None:
     assert fitted.matrix("z").loc["Mono", "T"] == best["z"]
     assert np.isnan(fitted.matrix().loc["T", "T"])
     tested = table["pvalue"].notna().to_numpy()
+    # Holm by its definition: step down until the first that fails
+    p = np.sort(table["pvalue"][tested])
+    for alpha in (0.01, 0.04, 0.2, 0.7):
+        fails = np.flatnonzero(p > alpha / np.arange(len(p), 0, -1))
+        called = fails[0] if len(fails) else len(p)
+        assert len(fitted.passed(alpha, by="pvalue_family")) == called
     assert (table["n_cells"] >= table["n_exposed"]).all()
     # p and z belong to the null that is kept
     above = (fitted.null[tested] >= table["statistic"].to_numpy()[tested, None]).sum(axis=1)
@@ -188,6 +194,8 @@ def test_refusals(tissue: AnnData, fitted: CrossFit) -> None:
         cross_fit(tissue, null="torus")
     with pytest.raises(ValueError, match="`option` is 'max_epochs'"):
         fitted.retest(max_epochs=3)
+    with pytest.raises(ValueError, match="`by` is 'holm'"):
+        fitted.passed(by="holm")
     with pytest.raises(ValueError, match="`value` is 'zz'"):
         fitted.matrix("zz")
     with pytest.raises(ValueError, match="`n_folds` is 1"):
