@@ -65,6 +65,12 @@ class Cells:
     def __len__(self) -> int:
         return len(self.codes)
 
+    def gaps(self) -> np.ndarray:
+        """(cells, 1) distance to the nearest other cell between centres, by which the unit is judged."""
+        coords, near = self.tissue.coords, self.neighbors[:, :1]
+        gap = np.linalg.norm(coords - coords[near[:, 0]], axis=1)[:, None]
+        return np.where(near >= 0, gap, np.nan)
+
     def read(self, rows: np.ndarray, dtype: type = np.float64) -> np.ndarray:
         """Dense expression of some cells, genes in the model's order.
 

@@ -12,7 +12,7 @@ from scmods import _checks
 from scmods.amici._cells import Cells, Slots, digest, read_cells
 from scmods.amici._fit import Run, train_networks, training_cells
 from scmods.amici.heads import HeadOutputs
-from scmods.amici.inputs import coordinates
+from scmods.amici.held_out import held_out_mask, positions, strip
 from scmods.amici.neighbors import check_counts, check_unit, nearest_others
 from scmods.amici.recipe import make_recipe
 
@@ -25,52 +25,6 @@ if TYPE_CHECKING:
     from scmods.training import History
 
 __all__ = ["AMICI", "strip"]
-
-
-def strip(
-    adata: AnnData, *, spatial_key: str = "spatial", low: float = 0.45, high: float = 0.55
-) -> np.ndarray:
-    """Mask of a vertical strip of the tissue, to be held out.
-
-    Parameters
-    ----------
-    adata
-        Cells.
-    spatial_key
-        Key of ``obsm``.
-    low, high
-        Edges of the strip as shares of the width, in [0, 1].
-
-    Returns
-    -------
-    (cells,) bool.
-
-    Raises
-    ------
-    MissingKeyError, ValueError
-        No positions, edges out of order, or a strip without or with all cells.
-
-    Examples
-    --------
-    >>> from scmods.amici.simulate import semisynthetic
-    >>> int(strip(semisynthetic(1000, 30)).sum()) > 50
-    True
-    """
-    _checks.number("low", low, 0.0, 1.0)
-    _checks.number("high", high, 0.0, 1.0)
-    if low >= high:
-        _checks.fail(
-            f"`low` is {low:g} and `high` {high:g}, but low must be below high: low=0.45, high=0.55."
-        )
-    x = coordinates(adata, spatial_key)[:, 0]
-    left, width = x.min(), np.ptp(x)
-    mask = (x >= left + low * width) & (x <= left + high * width)
-    if mask.all() or not mask.any():
-        _checks.fail(
-            f"The strip from {low:g} to {high:g} of the width holds {int(mask.sum())} of {len(x)} cells,",
-            "but must hold some and not all. Choose other edges.",
-        )
-    return mask
 
 
 class AMICI:
@@ -169,9 +123,8 @@ class AMICI:
         self.genes: list[str] = [str(g) for g in adata.var_names]
         self._cells, self.types = self._bind(adata, None)
         self.cell_digest = digest(self._cells.names)
-        self.held_out = _mask(held_out, self._cells)
-        self._check_held_out()
-        self.unit = check_unit(self._centre_distances(), unit)
+        self.held_out = held_out_mask(held_out, self._cells.codes, self.types)
+        self.unit = check_unit(self._cells.gaps(), unit)
 
     # --- set-up
 
@@ -180,23 +133,6 @@ class AMICI:
         check_counts(cells.tissue, self.n_neighbors)
         neighbors, distances = nearest_others(cells.tissue, self.n_neighbors)
         return replace(cells, neighbors=neighbors, distances=distances), types
-
-    def _centre_distances(self) -> np.ndarray:
-        """Distances to the nearest other cell between centres, which the unit is judged by."""
-        tissue, near = self._cells.tissue, self._cells.neighbors[:, :1]
-        gap = np.linalg.norm(tissue.coords - tissue.coords[near[:, 0]], axis=1)[:, None]
-        return np.where(near >= 0, gap, np.nan)
-
-    def _check_held_out(self) -> None:
-        seen = np.bincount(self._cells.codes[~self.held_out], minlength=len(self.types))
-        if (seen == 0).any():
-            lost = [t for t, n in zip(self.types, seen, strict=True) if n == 0]
-            _checks.fail(
-                f"All cells of the types {_checks.listing(lost)} are held out, so nothing can be learned of them.",
-                "Hold out fewer cells, or drop these types before the call.",
-            )
-        if (seen > 0).sum() < 2:
-            _checks.fail("The cells left to train on are of one type, but at least two types are needed.")
 
     @property
     def labels(self) -> np.ndarray:
@@ -353,7 +289,7 @@ class AMICI:
         runs, size = self._fitted(), _checks.integer("batch_size", batch_size)
         run = runs[_checks.integer("restart", restart, 0, len(runs) - 1)]
         source = self._own() if adata is None else self._bind(adata, self.types)[0]
-        rows = self._known(_positions("cells", cells, source), source, unseen)
+        rows = self._known(positions("cells", cells, len(source)), source, unseen)
         network = _forward.double(run.network)
         near, far = source.neighbors[rows], source.distances[rows]
         others, place = np.unique(near, return_inverse=True)
@@ -452,30 +388,3 @@ class AMICI:
 
         model = cls.__new__(cls)
         return _model_file.read(path, model, adata)
-
-
-def _positions(name: str, cells: Any, source: Cells) -> np.ndarray:
-    """Positions of a mask, a list of positions, or None for all; refuses the rest."""
-    if cells is None:
-        return np.arange(len(source))
-    at = np.asarray(cells)
-    if at.dtype == bool and at.shape == (len(source),):
-        return np.flatnonzero(at)
-    if at.ndim != 1 or (at.size and at.dtype.kind not in "iu"):
-        _checks.fail(
-            f"`{name}` has type {at.dtype} and shape {at.shape}, but must be a mask of {len(source)} cells,",
-            "or a list of positions.",
-            kind=TypeError,
-        )
-    if at.size and (at.min() < 0 or at.max() >= len(source)):
-        _checks.fail(
-            f"`{name}` holds positions {at.min()} to {at.max()}, but cells are counted from 0 to {len(source) - 1}."
-        )
-    return at.astype(np.int64)
-
-
-def _mask(held_out: Any, source: Cells) -> np.ndarray:
-    mask = np.zeros(len(source), dtype=bool)
-    if held_out is not None:
-        mask[_positions("held_out", held_out, source)] = True
-    return mask
