@@ -14,6 +14,7 @@ __all__ = ["NULLS", "inflation", "nearest_cells", "shift_maps", "smooth_fields",
 
 NULLS = ("free", "block", "toroidal", "mirror")
 EDGES = ("toroidal", "mirror")
+POINTS = 2**17  # shifted places that are looked up at once
 NEAREST = 6  # neighbours from which smoothness is judged
 
 
@@ -32,13 +33,15 @@ def _shifted(coords: np.ndarray, n_maps: int, rng: np.random.Generator, edges: s
     period = side if edges == "toroidal" else 2 * side
     tree = cKDTree(x, boxsize=side) if edges == "toroidal" else cKDTree(x)
     out = np.empty((n_maps, len(x)), dtype=np.int32)
-    for one, shift in zip(out, rng.uniform(size=(n_maps, x.shape[1])) * period, strict=True):
-        moved = np.mod(x + shift, period)
+    shifts, size = rng.uniform(size=(n_maps, x.shape[1])) * period, max(1, POINTS // len(x))
+    for start in range(0, n_maps, size):
+        some = shifts[start : start + size, None]
+        moved = np.mod(x + some, period)
         if edges == "mirror":
             moved = np.where(moved > side, period - moved, moved)
         else:  # rounding can put a point on the upper edge, which is the lower one
             moved = np.where(moved >= side, 0.0, moved)
-        one[:] = tree.query(moved)[1]
+        out[start : start + size] = tree.query(moved.reshape(-1, x.shape[1]))[1].reshape(len(some), -1)
     return out
 
 
