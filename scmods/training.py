@@ -230,7 +230,8 @@ class Job:
 
     def fail_on(self, value: float, batch: tuple[torch.Tensor, ...], lr: float) -> None:
         largest = max(
-            (float(t.detach().abs().max()) for t in batch if t.is_floating_point()), default=math.nan
+            (float(t.detach().abs().max()) for t in batch if t.is_floating_point() and t.numel()),
+            default=math.nan,
         )
         if math.isfinite(largest):
             what = f"largest absolute input {largest:.3g}"

@@ -206,9 +206,18 @@ def test_non_finite_loss_names_epoch_rate_and_input():
         FloatingPointError, match=r"became (inf|nan) in epoch 0 \(learning rate 0.5, largest absolute"
     ):
         train(Linear(), (x, y), plan=TrainingPlan(2, 0.5, 16))
+    with pytest.raises(
+        FloatingPointError, match="largest absolute input"
+    ):  # a tensor without columns is no input
+        train(Wide(), (x, y, x[:, :0]), plan=TrainingPlan(2, 0.5, 16))
     x[3] = torch.nan
     with pytest.raises(FloatingPointError, match="holds NaN or infinity"):
         train(Net(), (x, y), plan=TrainingPlan(2, 0.5, 16))
+
+
+class Wide(Net):
+    def loss(self, batch):
+        return super().loss(batch[:2]) * torch.inf
 
 
 class Linear(Net):
@@ -229,6 +238,9 @@ class Linear(Net):
         ({"schedule": "cos"}, ValueError, "`schedule` is 'cos'"),
         ({"weight_decay": -0.1}, ValueError, "`weight_decay` is -0.1"),
         ({"patience": 0}, ValueError, "`patience` is 0"),
+        ({"min_delta": -0.1}, ValueError, "`min_delta` is -0.1"),
+        ({"min_delta": "1"}, TypeError, "`min_delta` is '1' of type str"),
+        ({"watch": "train"}, ValueError, "`watch` is 'train'.*Did you mean 'training'"),
     ],
 )
 def test_plan_refuses(change, kind, text):
@@ -326,3 +338,51 @@ def test_two_processes_give_the_weights_of_one(tmp_path):
     _, difference, size = done.stdout.split()[-3:]
     assert float(difference) < 1e-10
     assert int(size) == 9
+
+
+@pytest.mark.parametrize("watch", ["training", "validation"])
+def test_stops_on_the_loss_that_is_watched(watch):
+    # one of the two losses stands still: only a plan that watches it stops
+    class Flat(Net):
+        def loss(self, batch):
+            moving = super().loss(batch)
+            return 0 * moving + 1.0 if watch == "training" else moving
+
+    def held(_):
+        held.value -= 1.0 if watch == "training" else 0.0
+        return torch.tensor(held.value)
+
+    held.value = 0.0
+    plan = TrainingPlan(8, 0.05, 16, patience=2, watch=watch)
+    assert len(train(Flat(), data(), plan=plan, validation=data(4), validation_loss=held).train_losses) == 3
+    other = "validation" if watch == "training" else "training"
+    plan = TrainingPlan(8, 0.05, 50, patience=2, watch=other, schedule="constant")
+    assert len(train(Flat(), data(), plan=plan, validation=data(4), validation_loss=held).train_losses) == 8
+
+
+def test_training_loss_is_watched_without_validation_cells():
+    plan = TrainingPlan(30, 0.05, 50, patience=1, min_delta=1e6, watch="training")
+    history = train(Net(), data(), plan=plan)
+    assert len(history.train_losses) == 2
+    assert history.best_epoch == 1, "the last weights are kept"
+
+
+@pytest.mark.parametrize(("min_delta", "epochs"), [(0.0, 7), (0.5, 4)])
+def test_small_gains_do_not_count(min_delta, epochs):
+    losses = iter([5.0, 3.9, 3.6, 3.5, 3.4, 3.4, 3.4, *[9.0] * 9])
+    plan = TrainingPlan(20, 0.05, 16, patience=2, min_delta=min_delta)
+    history = train(
+        Net(), data(), plan=plan, validation=data(4), validation_loss=lambda _: torch.tensor(next(losses))
+    )
+    assert len(history.val_losses) == epochs
+
+
+def test_a_slow_gain_counts_once_it_is_large_enough():
+    # measured against the last loss that was clearly better, so many small steps add up to one
+    losses = iter([5.0, 4.7, 4.4, 4.1, 3.8, 3.5, *[3.4] * 9])
+    plan = TrainingPlan(20, 0.05, 16, patience=2, min_delta=0.5)
+    history = train(
+        Net(), data(), plan=plan, validation=data(4), validation_loss=lambda _: torch.tensor(next(losses))
+    )
+    assert len(history.val_losses) == 7
+    assert history.best_epoch == 6, "the best weights are kept, whatever the least gain"

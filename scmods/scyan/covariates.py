@@ -105,7 +105,7 @@ class Encoding:
         scales = {}
         for name in continuous:
             values = _measured(adata, name)
-            if values.std() == 0:
+            if values.min() == values.max():  # the deviation of equal values may round to above 0
                 _checks.fail(f"`adata.obs[{name!r}]` is {values[0]:g} in every cell. Leave it out.")
             scales[name] = (float(values.mean()), float(values.std()))
         return cls(batch_key or None, batches, levels, scales)

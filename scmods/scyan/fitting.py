@@ -76,20 +76,26 @@ class Trained:
         self.transform_state = TransformState.of(adata)
         self.settings: dict[str, Any] = {
             "continuum_markers": self._known_markers(continuum_markers),
-            "hidden_size": hidden_size, "n_hidden_layers": n_hidden_layers, "n_layers": n_layers,
-            "prior_std": prior_std, "lr": _checks.number("lr", lr, 0.0), "temperature": temperature,
-            "modulo_temp": _checks.integer("modulo_temp", modulo_temp), "background": background,
-            "penalty": penalty, "contamination": _share(contamination), "align": bool(align),
-            "running_weights": bool(running_weights),
-            "zero_last": bool(zero_last), "cov_scale": cov_scale, "nan_density": nan_density,
+            "hidden_size": _checks.integer("hidden_size", hidden_size),
+            "n_hidden_layers": _checks.integer("n_hidden_layers", n_hidden_layers, 0),
+            "n_layers": _checks.integer("n_layers", n_layers),
+            "prior_std": _checks.number("prior_std", prior_std), "lr": _checks.number("lr", lr, 0.0),
+            "temperature": None if temperature is None else _checks.number("temperature", temperature),
+            "modulo_temp": _checks.integer("modulo_temp", modulo_temp),
+            "background": _checks.number("background", background),
+            "penalty": _checks.number("penalty", penalty, 0.0), "contamination": _share(contamination),
+            "align": bool(align), "running_weights": bool(running_weights), "zero_last": bool(zero_last),
+            "cov_scale": _checks.number("cov_scale", cov_scale), "nan_density": nan_density,
             "batch_size": None if batch_size is None else _checks.integer("batch_size", batch_size),
             "max_cells": _checks.integer("max_cells", max_cells), "seed": _checks.integer("seed", seed, 0),
             "layer": layer, "drop_last": False, "log_prob_th": None, "fit": {},
         }  # fmt: skip
         self.history: History | None = None
         self.contamination = Contamination(0.0, 0.0)
-        x, _, batch = self._read(adata, smallest=len(self.names))
-        slope = shift = None
+        x, _, batch = self._read(adata, training=True)
+        # one row per batch in either case, since cells pick theirs by its number
+        slope = np.ones((max(len(self.encoding.batches), 1), len(self.markers)))
+        shift = np.zeros_like(slope)
         if align:
             where = np.isin(self.markers, self.settings["continuum_markers"])
             slope, shift = affine_start(x, batch, continuum=where, seed=seed)
@@ -97,6 +103,12 @@ class Trained:
 
     def _known_markers(self, markers: Iterable[str]) -> list[str]:
         wanted = list_of(markers)
+        if isinstance(wanted, str):
+            _checks.fail(
+                f"`continuum_markers` is the text {wanted!r}, but must be a list of markers.",
+                f"Write continuum_markers=[{wanted!r}].",
+                kind=TypeError,
+            )
         unknown = [m for m in wanted if m not in self.markers]
         if unknown:
             _checks.fail(
@@ -112,17 +124,17 @@ class Trained:
         return AnnotationNetwork(
             torch.tensor(self.table.to_numpy()), self.encoding.n_columns, flags, s["hidden_size"],
             s["n_hidden_layers"], s["n_layers"], s["prior_std"], s["temperature"],
-            slope=None if slope is None else torch.as_tensor(slope),
-            shift=None if shift is None else torch.as_tensor(shift),
-            background=s["background"], penalty=s["penalty"], running=s["running_weights"], n_cells=n_cells,
+            slope=torch.as_tensor(slope), shift=torch.as_tensor(shift), background=s["background"],
+            penalty=s["penalty"], running=s["running_weights"], n_cells=n_cells,
             zero_last=s["zero_last"], cov_scale=s["cov_scale"], nan_density=s["nan_density"], names=self.names,
             seed=s["seed"],
         )  # fmt: skip
 
-    def _read(self, adata: AnnData, smallest: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _read(self, adata: AnnData, *, training: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Values (float64), covariates and batch numbers of cells, in the order of the table's markers."""
+        smallest = len(self.names) if training else 1
         x = marker_values(
-            adata, self.markers, layer=self.layer, smallest=smallest, allow_constant=smallest == 1
+            adata, self.markers, layer=self.layer, smallest=smallest, allow_constant=not training
         )
         return x, self.encoding.columns(adata), self.encoding.numbers(adata)
 
@@ -185,9 +197,9 @@ class Trained:
                 self.module, tensors, plan=plan, on_epoch=lambda epoch, *_: self._temper(epoch),
                 drop_last=bool(self.settings["fit"].get("drop_last")),
             )  # fmt: skip
-        except FloatingPointError:
+        except FloatingPointError as error:
             self.module.load_state_dict(before)
-            raise
+            raise FloatingPointError(self._diverged(str(error), tensors[0])) from error
         finally:
             self.module.tempered = False
         u = torch.from_numpy(self._latent(*(t.double().numpy() for t in tensors[:2]), tensors[2].numpy()))
@@ -196,12 +208,21 @@ class Trained:
         )
         return self
 
+    def _diverged(self, text: str, x: Tensor) -> str:
+        """The message of the training, with the marker of the largest value and what to do here."""
+        largest, at = x.abs().max(dim=0).values.max(dim=0)
+        return (
+            f"{text.split(' Expected')[0]} The weights are those from before. Largest value: {float(largest):.3g},"
+            f" marker {self.markers[int(at)]!r}. Scale the cells, `scyan.scale(adata)`, or take smaller steps,"
+            f" `Scyan(adata, table, lr={self.settings['lr'] / 10:.3g})`."
+        )
+
     def _temper(self, epoch: int) -> None:
         tempered = self.settings["temperature"] is not None
         self.module.tempered = tempered and (epoch + 1) % self.settings["modulo_temp"] > 0
 
     def _training_tensors(self) -> tuple[tuple[Tensor, ...], int]:
-        x, c, batch = self._read(self.adata, smallest=len(self.names))
+        x, c, batch = self._read(self.adata, training=True)
         most = self.settings["max_cells"]
         if len(x) > most:
             rng = np.random.default_rng(stream(self.settings["seed"], most))

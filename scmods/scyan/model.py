@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Scyan"]
 
 KIND = "scyan model"
+COMMON, RARER = 0.1, 10.0  # a population with this share of a batch, so many times rarer in another
+ENOUGH = 200  # cells of a batch, to compare compositions
 ORIGINAL: dict[str, Any] = {
     "hidden_size": 16, "n_hidden_layers": 6, "n_layers": 7, "lr": 5e-4, "temperature": 0.5, "background": 0.0,
     "penalty": 0.0, "align": False, "running_weights": False, "zero_last": False, "cov_scale": 100.0,
@@ -164,14 +166,41 @@ class Scyan(Labelling):
         ------
         ValueError
             If the model has no batches, or none of this name.
+
+        Warns
+        -----
+        NumericalWarning
+            If a population that makes up a tenth of a batch is ten times rarer in the reference, or the other way
+            round: the batches then differ by more than the measurement, and no model can tell the two apart.
         """
         reference = self.encoding.batch_number(batch_ref)
-        self._ready()
-        x, c, batch = self._read(self.adata if adata is None else adata)
+        x, c, batch = self._read(self._cells(adata))
         u = self._latent(x, c, batch)
-        c = c.copy()
+        self._warn_of_confounding(u, batch, reference)
         c[:, : len(self.encoding.batches)] = np.eye(len(self.encoding.batches))[reference]
         return self._back(u, c, np.full(len(u), reference))
+
+    def _warn_of_confounding(self, u: np.ndarray, batch: np.ndarray, reference: int) -> None:
+        codes = np.concatenate(
+            [self.module.prior.log_prob(b).argmax(1) for b in torch.from_numpy(u).split(BLOCK)]
+        )
+        n = np.zeros((len(self.encoding.batches), len(self.names)))
+        np.add.at(n, (batch, codes), 1)
+        here = n.sum(axis=1) >= ENOUGH
+        if not here[reference]:
+            return
+        share = n[here] / n[here].sum(axis=1, keepdims=True)
+        own = n[reference] / n[reference].sum()
+        high, low = np.maximum(share, own), np.minimum(share, own)
+        apart = (high >= COMMON) & (RARER * low <= high)
+        if apart.any():
+            only = [self.names[p] for p in np.flatnonzero(apart.any(axis=0))]
+            _checks.warn(
+                f"{len(only)} populations are common in one batch and ten times rarer in another:"
+                f" {_checks.listing(only, 5)}. What belongs to the batch and what to the population cannot be told"
+                f" apart. Look at `scyan.cell_type_ratios(adata, groupby={self.encoding.batch_key!r})`, or correct"
+                " batches of like composition only."
+            )
 
     @torch.no_grad()
     def _back(self, u: np.ndarray, c: np.ndarray, batch: np.ndarray) -> np.ndarray:
@@ -218,9 +247,8 @@ class Scyan(Labelling):
         TypeError, ValueError
             If `z` holds what is no row of the table or has another length; if `like` has no cells.
         """
-        self._ready()
         n = _checks.integer("n_samples", n_samples, 0)
-        like = self.adata if like is None else like
+        like = self._cells(like)
         if not like.n_obs:
             _checks.fail(
                 "`like` has no cells to take the covariates from. Look at the filter before this call."

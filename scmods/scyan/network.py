@@ -128,7 +128,8 @@ class AnnotationNetwork(ScyanModule):
         x, covariates, number = batch
         v = self.aligned(x, number)
         joint, logdet, u = self.compute_probabilities(v, covariates, self.tempered)
-        if self.running and self.training:
+        tempered = self.tempered and self.hparams["temperature"] is not None
+        if self.running and self.training and not tempered:  # the posteriors of tempered weights are others
             self._follow(joint)
         total = joint.logsumexp(1)
         if self.background:
