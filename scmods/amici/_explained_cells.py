@@ -102,6 +102,7 @@ def from_model(
     types: Sequence[str] | None,
     *,
     need_coords: bool,
+    unseen: str = "refuse",
 ) -> Source:
     """Cells of a fitted model, through one forward pass.
 
@@ -109,7 +110,7 @@ def from_model(
     ----------
     model
         With ``heads(adata, cells)``, ``types``, ``genes`` and ``held_out``, as `AMICI`.
-    adata, cells, heads, types
+    adata, cells, heads, types, unseen
         As in `ExplainedVariance.compute`.
     need_coords
         Refuse models without positions.
@@ -128,7 +129,8 @@ def from_model(
 
         which = check_heads(heads, int(model.recipe.n_heads))
     else:
-        whole = model.heads(adata, cells=rows)
+        strange = {} if unseen == "refuse" else {"unseen": unseen}
+        whole = model.heads(adata, cells=rows, **strange)
 
         def outputs_of(name: str) -> HeadOutputs:
             return whole.subset(np.flatnonzero(whole.types == list(whole.type_names).index(name)))

@@ -97,7 +97,7 @@ def warn_of(results: Sequence[TypeResult], heads: Sequence[int], plan: Plan) -> 
         f"head {h} in {r.name!r} ({r.total[i]:.2g})"
         for t, r in enumerate(results) for i, h in enumerate(heads) if r.total[i] < 0 and adjusted[i, t] <= 0.05
     ]  # fmt: skip
-    if odd:
+    if odd and not plan.scaled:  # scaled, it is another sum over genes that was called
         _checks.warn(
             f"Negative explained variance although the test calls it: {_checks.listing(odd, 4)}. The direction is "
             "right and the size too large; read r2_head and slope_head.",

@@ -96,6 +96,7 @@ class ExplainedVariance:
         heads: Sequence[int] | None = None,
         types: Sequence[str] | None = None,
         per_gene: bool = True,
+        unseen: str = "refuse",
         epoch: int | None = None,
     ) -> ExplainedVariance:
         """Explained variance of every head of a fitted model, from one forward pass.
@@ -133,7 +134,9 @@ class ExplainedVariance:
         heads, types
             Some of them; None for all.
         per_gene
-            Also a p-value per gene: from the gamma tail, or from at most 999 shifts.
+            Also a p-value per gene: from the gamma tail, or from at most 999 shifts of cells * genes steps each.
+        unseen
+            ``"exclude"`` leaves out cells of `adata` whose type the model has not seen; they stay neighbours.
         epoch
             Stored in the settings, for callbacks.
 
@@ -152,7 +155,9 @@ class ExplainedVariance:
         A test on the cells of the fit is no test: on data without any interaction it calls half of all heads.
         """
         check_options(alpha, seed, method, null)
-        source = inputs.from_model(model, adata, cells, heads, types, need_coords=null != "free")
+        source = inputs.from_model(
+            model, adata, cells, heads, types, need_coords=null != "free", unseen=unseen
+        )
         settings = {
             "alpha": alpha, "cells": source.kind, "method": method, "null": null, "seed": seed, "scaled": scaled,
             "block_size": block_size, "heads": source.heads, "types": source.names, "epoch": epoch,

@@ -75,9 +75,10 @@ def shift_maps(
 
     Notes
     -----
-    Share of independent pairs of fields called at 0.05 (300 cells in a square of side 173, 1,000 pairs each), for
-    waves of 10, 40, 60 and 100: free permutation 0.08, 0.23, 0.28, 0.35; toroidal 0.07, 0.06, 0.07, 0.07; mirror
-    0.08, 0.06, 0.06, 0.06. In a disc, an L and a strip of 16 to 1, mirror stays between 0.05 and 0.08.
+    Share of independent pairs of fields called at 0.05 (300 cells in a square of side 173, 1,500 pairs each), for
+    waves of 10, 40, 60 and 100: free permutation 0.06, 0.22, 0.29, 0.33; within blocks of 20 cells the same; toroidal
+    0.05, 0.08, 0.09, 0.06; mirror 0.04, 0.07, 0.07, 0.05. In a disc, an L and a strip of 16 to 1, mirror stays between
+    0.05 and 0.08. `scmods.amici.calibration.field_calibration` measures.
 
     Examples
     --------

@@ -606,6 +606,18 @@ def test_compute_on_a_fitted_model(fitted):
     )
 
 
+def test_cells_of_a_new_type_are_left_out_on_request(fitted):
+    adata, model = fitted
+    others = adata.copy()
+    others.obs_names = [f"new{i}" for i in range(adata.n_obs)]
+    others.obs["cell_type"] = others.obs["cell_type"].astype(str)
+    others.obs.iloc[:25, others.obs.columns.get_loc("cell_type")] = "NK"
+    with pytest.raises(ValueError, match=r"25 cells are of types that the model has not seen: \['NK'\]"):
+        ExplainedVariance.compute(model, others, run_permutation_test=False)
+    found = ExplainedVariance.compute(model, others, run_permutation_test=False, unseen="exclude")
+    assert found.summary()["n_cells"].sum() == 4 * (adata.n_obs - 25)
+
+
 def test_spatial_nulls_find_the_positions_of_a_fitted_model(fitted):
     adata, model = fitted
     for null in ("block", "mirror"):
