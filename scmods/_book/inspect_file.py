@@ -40,7 +40,7 @@ NEEDS = {
     "bmlp": ("expression", "labels"),
     "hopfield": ("spliced", "unspliced"),
     "smoother": ("expression", "spatial"),
-    "scyan": ("expression",),
+    "scyan": ("expression", "table"),
     "amici": ("expression", "labels", "spatial"),
 }
 # one field for all cells where there are none; borders of regions that smoothing should not cross
@@ -59,12 +59,17 @@ ROLES = {
     "unspliced_key": "unspliced",
     "velocity_layer": "velocity",
 }
-# elsewhere a layer holds log-normalised values; sections are no regions
-CHAPTER_ROLES = {"smoother": {"label_key": "regions", "layer": "counts"}}
+# elsewhere a layer holds log-normalised values; sections are no regions; true labels are rows of the table
+CHAPTER_ROLES = {
+    "smoother": {"label_key": "regions", "layer": "counts"},
+    "scyan": {"label_key": "populations", "layer": "values", "transform": "transform"},
+}
+RAW = 100.0  # a largest value above this belongs to intensities, not to a compressed scale
 MEND = {
     "expression": "adata.X holds no usable numbers; adata.X = adata.layers['counts'].copy()",
     "labels": "sc.pp.neighbors(adata); sc.tl.leiden(adata)  # or add known labels to adata.obs",
     "spatial": "adata.obsm['spatial'] = adata.obs[['x', 'y']].to_numpy()  # your two columns",
+    "table": "write table.csv, populations x markers with 1, -1 or nothing, and add -p table=table.csv",
     "spliced": "they are counted from the reads, by velocyto or STARsolo; this file cannot give them",
     "unspliced": "they are counted from the reads, by velocyto or STARsolo; this file cannot give them",
     "scaled": "adata.layers[{layer!r}] holds negative numbers; take the values from before z-scoring",
@@ -95,6 +100,12 @@ class FileFacts:
         Whether most gene names are Ensembl identifiers.
     missing_labels
         Columns among `labels` with missing values.
+    largest
+        ``"X"`` and each layer -> largest absolute value seen.
+    table
+        Populations of the table in ``uns``, if there is one.
+    populations
+        Column among `labels` whose values are populations of that table, or an empty string.
     """
 
     cells: int
@@ -106,6 +117,9 @@ class FileFacts:
     doubled_cells: bool = False
     ensembl: bool = False
     missing_labels: list[str] = field(default_factory=list)
+    largest: dict[str, float] = field(default_factory=dict)
+    table: list[str] = field(default_factory=list)
+    populations: str = ""
 
     def guess(self, role: str) -> str:
         """Best guess for a role, or an empty string."""
@@ -127,6 +141,17 @@ class FileFacts:
             return "" if "X" in raw else _first(("counts", "raw_counts", "raw"), raw) or next(iter(raw), "")
         if role == "spatial":
             return next(iter(self.spatial), "")
+        if role == "populations":
+            return self.populations
+        if role == "table":
+            return "uns['table']" if self.table else ""
+        if role in ("values", "transform"):
+            name = self.guess("expression")
+            if role == "values":  # X needs no name
+                return "" if name == "X" else name
+            if self.largest.get(name, 0.0) <= RAW:
+                return ""
+            return "logicle" if self.matrices[name] == "scaled" else "asinh"
         if role == "velocity":  # of another tool; counts of both kinds are worth more
             return "" if _first(("unspliced",), self.matrices) else _first(VELOCITIES, self.matrices)
         if role in ("spliced", "unspliced"):
@@ -160,6 +185,16 @@ def kind_of(values: np.ndarray) -> str:
     if np.array_equal(values, np.round(values)):
         return "counts"
     return "log" if values.max() < 20 else "normalised"
+
+
+def _populations(file: h5py.File) -> list[str]:
+    """Rows of the table of markers, if the file has one; of an index with levels, the first."""
+    from anndata.io import read_elem
+
+    stored = file.get("uns", {}).get("table")
+    if stored is None or stored.attrs.get("encoding-type") != "dataframe":
+        return []
+    return [str(name) for name in read_elem(stored).index]
 
 
 def _label_columns(obs: pd.DataFrame) -> dict[str, int]:
@@ -205,8 +240,9 @@ def facts(path: Path) -> FileFacts:
             msg += "Write it with adata.write_h5ad('my.h5ad')."
             raise OwnDataError(msg)
         obs, var = read_elem(file["obs"]), read_elem(file["var"])
-        matrices = {"X": kind_of(_values(file["X"]))} if "X" in file else {"X": "empty"}
-        matrices |= {name: kind_of(_values(item)) for name, item in file.get("layers", {}).items()}
+        seen = {"X": _values(file["X"])} if "X" in file else {"X": np.zeros(0)}
+        seen |= {name: _values(item) for name, item in file.get("layers", {}).items()}
+        table = _populations(file)
         shapes = {name: getattr(item, "shape", ()) for name, item in file.get("obsm", {}).items()}
     labels = _label_columns(obs)
     names = var.index.astype(str)
@@ -214,13 +250,16 @@ def facts(path: Path) -> FileFacts:
     return FileFacts(
         cells=len(obs),
         genes=len(var),
-        matrices=matrices,
+        matrices={name: kind_of(values) for name, values in seen.items()},
         labels=labels,
         spatial=[n for n in flat if any(w in n.lower() for w in ("spatial", "coord", "xy", "position"))],
         doubled_genes=not names.is_unique,
         doubled_cells=not obs.index.is_unique,
         ensembl=bool(len(names)) and float(np.mean(names.str.match(r"ENS[A-Z]*G\d{6,}"))) > 0.5,
         missing_labels=[n for n in labels if obs[n].isna().any()],
+        largest={name: float(np.abs(values).max(initial=0.0)) for name, values in seen.items()},
+        table=table,
+        populations=next((n for n in labels if set(obs[n].astype(str)) & set(table)), ""),
     )
 
 
@@ -265,10 +304,11 @@ def report(path: Path, found: FileFacts, notebooks: dict[str, Path]) -> tuple[li
     """Lines of the report, and whether at least one chapter can run."""
     kinds = ", ".join(f"{name}: {kind}" for name, kind in found.matrices.items())
     lines = [f"{path}: {found.cells} cells x {found.genes} genes", f"numbers: {kinds}"]
-    for role in ("labels", "batch", "sections", "spatial", "spliced", "unspliced", "velocity"):
+    for role in ("labels", "batch", "sections", "spatial", "spliced", "unspliced", "velocity", "table"):
         value = found.guess(role)
         others = [n for n in found.labels if n != value][:6] if role == "labels" else []
         more = f" ({found.labels[value]} classes)" if value in found.labels else ""
+        more = f" ({len(found.table)} populations)" if role == "table" and value else more
         lines.append(
             f"{role}: {value or 'none found'}{more}" + (f"; also {', '.join(others)}" if others else "")
         )

@@ -258,6 +258,12 @@ def test_facts_of_a_stranger_file(tmp_path: Path) -> None:
             "adata = adata[adata.obs['type'].notna()].copy()",
         ),
         ("scyan", {"matrices": {"X": "NaN"}}, "no expression: adata.X holds no usable numbers"),
+        (
+            "scyan",
+            {},
+            "no table: write table.csv, populations x markers with 1, -1 or nothing, and add -p table=",
+        ),
+        ("scyan", {"table": ["T"], "doubled_genes": True}, "adata.var_names_make_unique()"),
         ("bmlp", {"doubled_genes": True}, "adata.var_names_make_unique()"),
         ("bmlp", {"doubled_cells": True}, "adata.obs_names_make_unique()"),
         ("bmlp", {"missing_labels": ["type"]}, "adata = adata[adata.obs['type'].notna()].copy()"),
@@ -364,6 +370,58 @@ def test_a_tissue_gives_the_command_of_smoother(tmp_path: Path, matrices, labels
     assert usable
     words = ["dataset=my.h5ad", *given.split()]
     assert lines[-1] == "    python -m scmods run smoother " + " ".join(f"-p {w}" for w in words)
+
+
+@pytest.mark.parametrize(
+    ("changes", "given"),
+    [
+        ({"matrices": {"X": "scaled"}, "largest": {"X": 9.0}}, ""),
+        ({"matrices": {"X": "counts"}, "largest": {"X": 900.0}}, "transform=asinh"),
+        ({"matrices": {"X": "scaled"}, "largest": {"X": 2e5}}, "transform=logicle"),
+        ({"matrices": {"X": "empty", "values": "scaled"}, "largest": {"values": 9.0}}, "layer=values"),
+        ({"labels": {"leiden": 3, "Batch": 2}}, "batch_key=Batch"),
+        ({"labels": {"gate": 3}, "populations": "gate"}, "label_key=gate"),
+    ],
+    ids=["ready", "mass", "flow", "layer", "batch", "truth"],
+)
+def test_cells_with_a_table_give_the_command_of_scyan(tmp_path: Path, changes, given) -> None:
+    source = 'dataset: str = "toy"  # data\nlabel_key: str = ""  # truth\nbatch_key: str = ""  # batches\n'
+    source += 'layer: str = ""  # values\ntransform: str = "none"  # of raw intensities'
+    notebook = write_notebook(tmp_path, "scyan", "x = 1")
+    content = json.loads(notebook.read_text())
+    content["cells"][1]["source"] = source
+    notebook.write_text(json.dumps(content))
+    base = {
+        "cells": 9,
+        "genes": 4,
+        "matrices": {"X": "scaled"},
+        "labels": {},
+        "spatial": [],
+        "table": ["T", "B"],
+    }
+    lines, usable = report(Path("my.h5ad"), FileFacts(**base | changes), {"scyan": notebook})
+    assert usable
+    assert "table: uns['table'] (2 populations)" in lines
+    words = ["dataset=my.h5ad", *given.split()]
+    assert lines[-1] == "    python -m scmods run scyan " + " ".join(f"-p {w}" for w in words)
+
+
+def test_a_table_in_the_file_is_found(tmp_path: Path) -> None:
+    path = h5ad(tmp_path / "s.h5ad")
+    assert facts(path).table == []
+    assert facts(path).guess("table") == ""
+    adata = ad.read_h5ad(path)
+    adata.X = 300.0 * adata.X
+    adata.uns["table"] = pd.DataFrame({"g0": [1.0, -1.0]}, index=["CD4/CD8", "b"])
+    adata.write_h5ad(path)
+    found = facts(path)
+    assert found.table == ["CD4/CD8", "b"]
+    assert found.populations == "my label", "some of its values are rows of the table"
+    assert found.largest == {"X": 300.0 * 5}
+    assert found.guess("transform") == "asinh"
+    adata.uns["table"] = "a text"
+    adata.write_h5ad(path)
+    assert facts(path).table == []
 
 
 @pytest.mark.parametrize(
