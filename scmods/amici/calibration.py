@@ -63,7 +63,9 @@ def null_calibration(
 
     Notes
     -----
-    Cost: one fit per tissue, about 10 CPU s for 1,500 cells x 80 genes.
+    Cost: one fit per tissue, about 6 CPU s for 1,500 cells x 80 genes. Measured on 16 tissues (256 tests each, 60
+    epochs): held-out cells 5.1 % of p at most 0.05, nothing called in any tissue; training cells 25 %, and calls in
+    7 of the 16 tissues.
     """
     import pandas as pd
 
@@ -153,6 +155,11 @@ def family_calibration(
     DataFrame with two rows, ``p``: ``"count / orders"`` (the published one, which can be 0) and
     ``"(count + 1) / (orders + 1)"``; columns ``families``, ``called`` (share with any call), ``zero`` (share of
     p that are 0), ``small`` (share of p of at most `alpha`).
+
+    Notes
+    -----
+    Measured on 2,000 families of 16 tests: with the fewest orders, 320, the published p calls something in 9.5 % of
+    the families and (count + 1) / (orders + 1) in 4.4 %; with the default of 3,200 in 5.5 % and 4.8 %.
     """
     import pandas as pd
 
