@@ -88,7 +88,8 @@ def plot_attention(
         )
     names = [*one.type_names, UNSEEN]
     own, position = one.type_names[one.types[0]], int(one.cells[0])
-    title = title or f"Attention of cell {position}, {_figures.escaped(own)}"
+    through = "" if head is None else f", through head {head}"
+    title = title or f"Attention of cell {position}, {_figures.escaped(own)}{through}"
     fig = _figures.figure(title=title, alt="", height=460, barmode="stack")
     fig.set_subplots(1, 2, column_widths=[0.6, 0.4], horizontal_spacing=0.14)
     told = _map(fig, one, xy, names, head)
@@ -229,7 +230,7 @@ def plot_attention_distance(
     rows = -(-len(wanted) // ncols)
     fig = _figures.figure(title=title, alt="", height=140 + 230 * rows)
     where = _figures.panels(fig, len(wanted), ncols, titles=[f"Head {h}" for h in wanted], x="Distance", y=label,
-                            shared_yaxes="all")  # fmt: skip
+                            shared_yaxes="all", vertical_spacing=70 / (140 + 230 * rows))  # fmt: skip
     tone, told, named = common.tones(every), [], set()
     for h, (row, col) in zip(wanted, where, strict=True):
         peaks = {}

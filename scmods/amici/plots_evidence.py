@@ -156,8 +156,8 @@ def plot_calibration(
         small = float((p <= level).mean())
         told.append(f"{name} {small:.1%} of {len(p)}")
         fig.add_trace(
-            go.Scatter(x=_figures.small(expected[keep]), y=_figures.small(p[keep]), mode="lines+markers",
-                       name=f"{_figures.escaped(name)}: {small:.1%} at most {level:g}", marker={"size": 4},
+            go.Scatter(x=_figures.small(expected[keep]), y=_figures.small(p[keep]), mode="lines",
+                       name=f"{_figures.escaped(name)}: {small:.1%} at most {level:g}",
                        line={"color": _figures.color(i), "width": 2, "dash": common.DASHES[i % 5]},
                        hovertemplate="%{y:.3g}<extra>%{fullData.name}</extra>")
         )  # fmt: skip

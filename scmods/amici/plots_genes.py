@@ -20,6 +20,7 @@ PARTS = 'Pass `amici.neighbor_table(outputs, cell, "gene")` whole.'
 ABLATION = "Pass `amici.ablation_table(outputs)`."
 BY = ("pair", "neighbor", "sender", "head")
 ROUNDING = 1e-6
+SEEN = 0.005  # share of all movement below which a part has no bar of its own
 
 
 def plot_contributions(
@@ -40,7 +41,7 @@ def plot_contributions(
         What a bar is: ``"neighbor"``, summed over heads; ``"head"``; ``"sender"``, the type; or ``"pair"``, a neighbour
         through one head.
     n_parts
-        Bars, the largest; the others share one.
+        Bars, the largest; the others share one, as do all below 0.5 % of the movement.
     gene
         Name of the gene, for the title.
     title
@@ -77,6 +78,8 @@ def plot_contributions(
             f"The parts add up to {base + sizes.sum():.6g}, but the prediction is {prediction:.6g}.", PARTS
         )
     order = np.argsort(-np.abs(sizes), kind="stable")
+    # a bar that nobody can see is no bar
+    n_parts = max(1, min(n_parts, int((np.abs(sizes) >= SEEN * np.abs(sizes).sum()).sum())))
     rows, heights = [names[i] for i in order[:n_parts]], sizes[order[:n_parts]].tolist()
     if len(order) > n_parts:
         rows.append(f"{len(order) - n_parts} others")
@@ -98,7 +101,10 @@ def plot_contributions(
     )  # fmt: skip
     common.name_places(fig, "y", ["without neighbours", *rows, "prediction"])
     fig.add_vline(
-        x=observed, line={"color": _figures.color(2), "width": 2, "dash": "dash"}, annotation_text="measured"
+        x=observed,
+        line={"color": _figures.color(2), "width": 2, "dash": "dash"},
+        annotation_text="measured",
+        annotation_position="top",
     )
     number = _figures.number
     told = ", ".join(f"{n} {h:+.2g}" for n, h in zip(rows[:3], heights[:3], strict=False))
@@ -141,7 +147,7 @@ def plot_ablation_genes(
     receiver: str | None = None,
     sender: str | None = None,
     alpha: float = 0.05,
-    n_labels: int = 10,
+    n_labels: int = 8,
     truth: Iterable[str] | None = None,
     title: str | None = None,
 ) -> Figure:
@@ -251,10 +257,16 @@ def _points(
     hover = [f"{_figures.escaped(genes[i])}, adjusted p {p[i]:.2g}" for i in rows]
     fig.add_trace(
         go.Scatter(x=_figures.small(diff[rows]), y=_figures.small(z[rows]), mode="markers+text", name=name, text=text,
-                   hovertext=hover, textposition="top center", textfont={"size": 11}, cliponaxis=False,
+                   hovertext=hover, textposition=_sides(diff[rows]), textfont={"size": 11}, cliponaxis=False,
                    marker=_figures.marker(len(genes), color=tone, symbol=symbol),
                    hovertemplate="%{hovertext}<br>difference %{x:.3g}, z %{y:.3g}<extra></extra>")
     )  # fmt: skip
+
+
+def _sides(x: np.ndarray) -> list[str]:
+    """Labels above and below by turns from left to right, so that fewer cover each other."""
+    rank = np.argsort(np.argsort(x, kind="stable"), kind="stable")
+    return ["bottom center" if r % 2 else "top center" for r in rank]
 
 
 def _rings(fig: Figure, rows: np.ndarray, diff: np.ndarray, z: np.ndarray) -> None:

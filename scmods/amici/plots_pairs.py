@@ -28,9 +28,9 @@ VALUES = {
     "z": "z",
     "statistic": "Statistic",
 }
-WIDTHS = (1.0, 9.0)
+WIDTHS = (1.0, 7.0)
 BEND = 0.16  # an edge and its opposite bend to different sides
-ROOM = 0.11  # radius around a node that arrows leave free
+ROOM = 0.14  # radius around a node that arrows leave free
 
 
 def plot_interactions(
@@ -77,8 +77,7 @@ def plot_interactions(
     z = matrix.to_numpy(dtype=np.float64)
     title = title or f"Interactions: {label[0].lower()}{label[1:]}"
     fig = _square(title, matrix, _scale(z, label))
-    text = np.array([["" if np.isnan(v) else f"{v:.3g}" for v in row] for row in z])
-    common.heat(fig, matrix, label + ": %{z:.4g}", text)
+    common.heat(fig, matrix, label + ": %{z:.4g}", _written(z))
     return fig.update_layout(meta={"alt": f"{_figures.plain(title)}. {_told(matrix, label)}"})
 
 
@@ -205,9 +204,8 @@ def plot_network(
     fig = _figures.figure(title=title, alt="", height=520, showlegend=False)
     _arrows(fig, place, names, sender, receiver, size, label)
     _nodes(fig, place, names)
-    hidden = {"visible": False, "range": [-1.45, 1.45]}
-    fig.update_xaxes(**hidden)
-    fig.update_yaxes(**hidden, scaleanchor="x")
+    fig.update_xaxes(visible=False, range=[-1.5, 1.5])
+    fig.update_yaxes(visible=False, range=[-1.3, 1.3], scaleanchor="x")
     widest = f"The widest: {names[sender[0]]} to {names[receiver[0]]}, {_figures.number(size[0])}." if len(size) else (
         "No pair is drawn.")  # fmt: skip
     alt = f"{_figures.plain(title)}: network of {len(names)} types with {len(size)} arrows. {widest}"
@@ -281,6 +279,17 @@ def _scale(z: np.ndarray, label: str) -> dict[str, Any]:
     return _figures.color_axis(_figures.limit(z), label, 0.0)
 
 
+def _written(z: np.ndarray) -> np.ndarray:
+    """Numbers as text, all with as many decimals as the largest needs for three digits."""
+    top = _figures.limit(z) if np.isfinite(z).any() else 1.0
+    whole = (z[np.isfinite(z)] % 1 == 0).all()
+    decimals = 0 if whole else int(np.clip(2 - np.floor(np.log10(top)), 0, 9))
+    # adding 0 turns -0 into 0
+    return np.array(
+        [["" if np.isnan(v) else f"{round(v, decimals) + 0.0:.{decimals}f}" for v in row] for row in z]
+    )
+
+
 def _square(title: str, matrix: pd.DataFrame, scale: dict[str, Any]) -> Figure:
     return _figures.figure(
         title=title, alt="", x="Receiver", y="Sender", height=200 + 44 * len(matrix), coloraxis=scale
@@ -302,19 +311,25 @@ def _arrows(
 ) -> None:  # fmt: skip
     import plotly.graph_objects as go
 
-    share = size / size.max() if len(size) else size
+    width = WIDTHS[0] + (WIDTHS[1] - WIDTHS[0]) * (size / size.max() if len(size) else size)
+    paths = [_arc(place[s], place[r]) for s, r in zip(sender, receiver, strict=True)]
     # the widest is drawn first, so that it hides nothing
-    for s, r, v, f in zip(sender, receiver, size, share, strict=True):
-        path, width = _arc(place[s], place[r]), WIDTHS[0] + (WIDTHS[1] - WIDTHS[0]) * f
-        heads = np.zeros(len(path), np.uint8)
-        heads[-1] = round(7 + 1.5 * width)
+    for s, r, v, w, path in zip(sender, receiver, size, width, paths, strict=True):
         fig.add_trace(
-            go.Scatter(x=_figures.small(path[:, 0]), y=_figures.small(path[:, 1]), mode="lines+markers", opacity=0.85,
+            go.Scatter(x=_figures.small(path[:, 0]), y=_figures.small(path[:, 1]), mode="lines", opacity=0.85,
                        name=f"{_figures.escaped(names[s])} to {_figures.escaped(names[r])}",
-                       line={"color": _figures.color(s), "width": float(f"{width:.4g}")},
-                       marker={"symbol": "arrow", "angleref": "previous", "size": heads, "color": _figures.color(s),
-                               "opacity": 1, "line": {"width": 0}},
+                       line={"color": _figures.color(s), "width": float(f"{w:.4g}")},
                        text=[f"{label} {v:.4g}"] * len(path), hovertemplate="%{text}<extra>%{fullData.name}</extra>")
+        )  # fmt: skip
+    if paths:
+        tips = np.stack([path[-1] for path in paths])
+        along = np.stack([path[-1] - path[-2] for path in paths])
+        fig.add_trace(
+            go.Scatter(x=_figures.small(tips[:, 0]), y=_figures.small(tips[:, 1]), mode="markers", name="heads",
+                       hoverinfo="skip", marker={
+                           "symbol": "triangle-up", "angle": _figures.small(np.degrees(np.arctan2(*along.T))),
+                           "size": _figures.small(10 + 2 * width), "color": [_figures.color(s) for s in sender],
+                           "opacity": 1, "line": {"width": 0}})
         )  # fmt: skip
 
 

@@ -165,7 +165,8 @@ def plot_recovery(
     rows = -(-len(tasks) // ncols)
     fig = _figures.figure(title=title, alt="", height=170 + 270 * rows)
     titles = [_figures.escaped(t[:1].upper() + t[1:], 60) for t in tasks]
-    where = _figures.panels(fig, len(tasks), ncols, titles=titles, x="Recall", y="Precision")
+    where = _figures.panels(fig, len(tasks), ncols, titles=titles, x="Recall", y="Precision",
+                            vertical_spacing=80 / (170 + 270 * rows))  # fmt: skip
     fig.update_xaxes(range=[-0.02, 1.02])
     fig.update_yaxes(range=[-0.02, 1.04])
     named: set[str] = set()
@@ -200,7 +201,7 @@ def _area(part: pd.DataFrame) -> float:
 
 
 def _listed_areas(areas: Mapping[tuple[str, str], float], name: str, tasks: list[str]) -> str:
-    return " / ".join(f"{areas[name, t]:.2f}" for t in tasks if (name, t) in areas)
+    return " / ".join(f"{areas[name, t]:.2f}" if (name, t) in areas else "–" for t in tasks)
 
 
 def _add_curve(
@@ -210,10 +211,12 @@ def _add_curve(
 
     recall, precision = _figures.column(part, "recall"), _figures.column(part, "precision")
     keep = _even(recall, precision, most)
+    # the first step begins at recall 0
+    recall, precision = np.r_[0.0, recall[keep]], np.r_[precision[0], precision[keep]]
     # precision does not run in straight lines between its points: steps, as in average precision
     line = {"color": _figures.color(i), "dash": common.DASHES[i % 5], "width": 2, "shape": "vh"}
     fig.add_trace(
-        go.Scatter(x=_figures.small(recall[keep]), y=_figures.small(precision[keep]), mode="lines", name=label,
+        go.Scatter(x=_figures.small(recall), y=_figures.small(precision), mode="lines", name=label,
                    legendgroup=str(i), showlegend=first, line=line,
                    hovertemplate="(%{x:.3f}, %{y:.3f})<extra>%{fullData.name}</extra>"), **place
     )  # fmt: skip

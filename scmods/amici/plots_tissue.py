@@ -87,7 +87,7 @@ def plot_tissue(
     title = title or (
         f"Cells by {_figures.escaped(label)}" if groups else f"{_figures.escaped(label)} on the tissue"
     )
-    fig = _figures.figure(title=title, alt="", height=480)
+    fig = _figures.figure(title=title, alt="", height=_height(xy[shown], len(sections)))
     where = _figures.panels(fig, len(sections), 2, titles=[_figures.escaped(s) for s in sections]
                             if library_key else [""], x="Position 1", y="Position 2")  # fmt: skip
     if groups:
@@ -96,7 +96,7 @@ def plot_tissue(
         told = _draw_values(fig, xy, _checks.numeric("`color`", given), keep, places, where, label, shown)
     if y_down:
         fig.update_yaxes(autorange="reversed")
-    part = f" in the window {_checks.listing(window)}" if window is not None else ""
+    part = f" in the window {', '.join(f'{e:g}' for e in window)}" if window is not None else ""
     alt = f"{_figures.plain(title)}: map of {len(shown)} cells{part}; {told}."
     fig.update_layout(meta={"alt": alt + _figures.drawn(len(shown), len(keep), "cells")})
     common.bare(fig)
@@ -159,6 +159,13 @@ def _shown(given: Any, groups: Any, xy: np.ndarray, window: Sequence[float] | No
             f"Positions go from {low.round(1).tolist()} to {high.round(1).tolist()}.",
         )
     return np.flatnonzero(inside)
+
+
+def _height(xy: np.ndarray, n_panels: int) -> int:
+    """Pixels that leave little room above and below the panels on a page of usual width."""
+    cols, rows = min(2, n_panels), -(-n_panels // 2)
+    wide, high = np.maximum(np.ptp(xy, axis=0), 1e-9)
+    return int(150 + rows * (40 + np.clip(620 / cols * high / wide, 140, 440)))
 
 
 def _sections(adata: AnnData, library_key: str | None, shown: np.ndarray) -> tuple[np.ndarray, list[str]]:

@@ -66,7 +66,7 @@ def plot_training(history: Any, *, title: str = "Loss while training") -> Figure
             said[-1] += f", {_figures.number(y[best])} in epoch {best}, whose weights are kept"
         told.append((f"{name}: " if name else "") + ", ".join(said))
     fig.update_layout(meta={"alt": f"{_figures.plain(title)}: lines over the epochs. {'; '.join(told)}."})
-    return _figures.legend_on_top(fig, 1 + len(runs))
+    return _figures.legend_on_top(fig, len(runs))
 
 
 def _runs(history: Any) -> dict[str, Any]:
