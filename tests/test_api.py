@@ -267,5 +267,7 @@ def test_the_small_anndata_is_the_same_in_every_form(
 @pytest.mark.parametrize("chapter", ["hopfield", "scyan", "smoother"])
 def test_every_public_name_of_a_chapter_has_a_place_in_the_reference(chapter: str) -> None:
     text = "".join(p.read_text(encoding="utf-8") for p in (ROOT / "book" / "api").glob(f"{chapter}*.md"))
-    listed = re.findall(rf"^\.\. auto(?:function|class|data):: scmods\.{chapter}\.(\w+)$", text, re.MULTILINE)
+    listed = re.findall(
+        rf"^\.\. (?:autofunction|autoclass|py:data):: scmods\.{chapter}\.(\w+)$", text, re.MULTILINE
+    )
     assert sorted(listed) == sorted(getattr(scmods, chapter)._NAMES), f"each once, in book/api/{chapter}*.md"

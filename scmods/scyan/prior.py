@@ -259,7 +259,7 @@ class PriorDistribution(nn.Module):
         -----
         Matrix products of (cells) x (levels + 1) markers with the table. Differences are squared before they
         are summed, so nothing cancels; a table with more than six distinct modes (after `fill_rho`) expands the
-        squares, which costs digits where |u| is much larger than sigma.
+        squares, which costs digits where ``abs(u)`` is much larger than sigma.
         """
         features, weights, constant = self._features(u.T)
         total = constant[:, None]
