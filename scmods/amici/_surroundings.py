@@ -7,48 +7,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scmods import _arrays, _checks
+from scmods.amici import inputs
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["coordinates", "expression", "labelled", "sections", "surroundings", "train_mask"]
+__all__ = ["dense_expression", "labelled", "section_cells", "surroundings", "train_mask"]
 
 TAIL = 4.0  # an exponential is followed to this many lengths, where it is 0.02
 
 
 def labelled(adata: AnnData, cluster_key: str) -> tuple[np.ndarray, list[str]]:
     """Code of every cell and the names of the types, in alphabetical order."""
-    label = _checks.labels(adata, cluster_key).astype(str)
-    types, codes = np.unique(label, return_inverse=True)
+    types, codes = np.unique(inputs.type_labels(adata, cluster_key).astype(str), return_inverse=True)
     return codes, [str(t) for t in types]
 
 
-def coordinates(adata: AnnData, spatial_key: str) -> np.ndarray:
-    """Positions as float64; refuse missing, not finite or one-dimensional ones."""
-    _checks.key(adata, "obsm", spatial_key, "Name the slot of the positions: spatial_key='...'.")
-    coords = _checks.numeric(f"`adata.obsm[{spatial_key!r}]`", adata.obsm[spatial_key])
-    if coords.ndim != 2 or coords.shape[1] not in (2, 3):
-        _checks.fail(
-            f"`adata.obsm[{spatial_key!r}]` has shape {coords.shape}, but must be cells x 2 or cells x 3."
-        )
-    _checks.finite(f"`adata.obsm[{spatial_key!r}]`", coords, list(adata.obs_names))
-    return coords
-
-
-def sections(adata: AnnData, library_key: str | None) -> list[np.ndarray]:
+def section_cells(adata: AnnData, library_key: str | None) -> list[np.ndarray]:
     """Positions of the cells of every section; one section without a key."""
-    if library_key is None:
-        return [np.arange(adata.n_obs)]
-    _checks.key(adata, "obs", library_key, "Name the column of tissue sections, or None for one section.")
-    label = adata.obs[library_key].astype(str).to_numpy()
-    return [np.flatnonzero(label == name) for name in np.unique(label)]
+    codes, names = inputs.sections(adata, library_key)
+    return [np.flatnonzero(codes == c) for c in range(len(names))]
 
 
-def expression(adata: AnnData, layer: str | None) -> np.ndarray:
+def dense_expression(adata: AnnData, layer: str | None) -> np.ndarray:
     """Dense float64 expression without NaN."""
-    x = _arrays.dense(_arrays.matrix(adata, layer))
-    _checks.finite("`adata.X`" if layer is None else f"`adata.layers[{layer!r}]`", x, list(adata.obs_names))
-    return x
+    return _arrays.dense(inputs.expression(adata, layer))
 
 
 def train_mask(adata: AnnData, train: Any) -> np.ndarray:

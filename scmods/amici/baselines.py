@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scmods import _checks
-from scmods.amici import _surroundings
-from scmods.stats import permutation_pvalue
+from scmods.amici import _surroundings, inputs
+from scmods.amici._terms import choose_terms, least_squares
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +53,7 @@ def type_means(
     (100, 30)
     """
     codes, types = _surroundings.labelled(adata, cluster_key)
-    x, mask = _surroundings.expression(adata, layer), _surroundings.train_mask(adata, train)
+    x, mask = _surroundings.dense_expression(adata, layer), _surroundings.train_mask(adata, train)
     return np.stack([_mean_of(x, mask, codes == t, name) for t, name in enumerate(types)])[codes]
 
 
@@ -244,9 +244,9 @@ def indicator_regression(
     level = _checks.number("alpha", alpha, 1e-6, 1.0) / len(types)
     _checks.integer("n_perms", n_perms, int(np.ceil(1 / level)) - 1, why="Fewer cannot reach alpha per type.")
     rng = np.random.default_rng(_checks.integer("seed", seed, 0))
-    coords = _surroundings.coordinates(adata, spatial_key)
-    x, mask = _surroundings.expression(adata, layer), _surroundings.train_mask(adata, train)
-    parts = _surroundings.sections(adata, library_key)
+    coords = inputs.coordinates(adata, spatial_key)
+    x, mask = _surroundings.dense_expression(adata, layer), _surroundings.train_mask(adata, train)
+    parts = _surroundings.section_cells(adata, library_key)
     around = _surroundings.surroundings(coords, codes, parts, len(types), radii, shape)
     prediction, rows, effects, errors = (
         type_means(adata, cluster_key=cluster_key, layer=layer, train=mask),
@@ -258,10 +258,10 @@ def indicator_regression(
         own = codes == t
         if (mask & own).sum() < 2 * len(types):
             continue
-        steps = _choose(x[mask & own], around[mask & own], t, level, n_perms, rng)
+        steps = choose_terms(x[mask & own], around[mask & own], t, level, n_perms, rng)
         if steps:
             terms = np.stack([around[own, s, r] for s, r, _, _ in steps], axis=1)
-            fit = _least_squares(terms[mask[own]], x[mask & own])
+            fit = least_squares(terms[mask[own]], x[mask & own])
             prediction[own] = np.column_stack([np.ones(own.sum()), terms]) @ fit[0]
             effects.append(fit[0][1:])
             errors.append(fit[1][1:])
@@ -291,42 +291,3 @@ def _table(rows: list[tuple[str, str, float, float, float]]) -> pd.DataFrame:
 
     table = pd.DataFrame(rows, columns=["receiver", "sender", "reach", "gain", "pvalue"])
     return table.astype({"receiver": str, "sender": str, "reach": float, "gain": float, "pvalue": float})
-
-
-def _least_squares(terms: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Coefficients with the intercept first, and their standard errors; (terms + 1, genes) each."""
-    design = np.column_stack([np.ones(len(terms)), terms])
-    inverse = np.linalg.inv(design.T @ design)
-    coefficients = inverse @ design.T @ y
-    noise = ((y - design @ coefficients) ** 2).sum(axis=0) / max(len(y) - design.shape[1], 1)
-    return coefficients, np.sqrt(np.diag(inverse)[:, None] * noise)
-
-
-def _choose(
-    y: np.ndarray, around: np.ndarray, own: int, level: float, n_perms: int, rng: np.random.Generator
-) -> list[tuple[int, int, float, float]]:
-    """Terms of one receiver type: sender, position in the grid, share of the variance, p-value."""
-    n, n_types, n_grid = around.shape
-    z = around.reshape(n, -1) - around.reshape(n, -1).mean(axis=0)
-    y = y - y.mean(axis=0)
-    total, open_types, chosen = (y**2).sum(), [t for t in range(n_types) if t != own], []
-    while open_types and total > 0:
-        columns = np.concatenate([np.arange(t * n_grid, (t + 1) * n_grid) for t in open_types])
-        norms = np.linalg.norm(z[:, columns], axis=0)
-        # what the terms chosen so far leave of a term may be rounding alone
-        alive = norms > 1e-6 * np.sqrt(n)
-        if not alive.any():
-            break
-        columns, unit = columns[alive], z[:, columns[alive]] / norms[alive]
-        gains = ((unit.T @ y) ** 2).sum(axis=1)
-        null = [((unit.T @ y[rng.permutation(n)]) ** 2).sum(axis=1).max() for _ in range(n_perms)]
-        p = permutation_pvalue(gains.max(), np.array(null))
-        if p > level:
-            break
-        best = int(gains.argmax())
-        sender, r = divmod(int(columns[best]), n_grid)
-        chosen.append((sender, r, float(gains[best] / total), p))
-        open_types.remove(sender)
-        axis = unit[:, best]
-        y, z = y - np.outer(axis, axis @ y), z - np.outer(axis, axis @ z)
-    return chosen

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scmods import _checks
-from scmods.amici import _surroundings
+from scmods.amici import inputs
 from scmods.amici._pair_test import PairResult, compare_receiver, receiver_folds
+from scmods.amici.folds import FOLD, sender_markers, stripes
 from scmods.amici.heads import HeadOutputs
 from scmods.amici.model import AMICI
 from scmods.stats import benjamini_hochberg
@@ -19,93 +20,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-__all__ = ["CrossFit", "cross_fit", "sender_markers", "stripes"]
+__all__ = ["CrossFit", "cross_fit"]
 
 NULLS = ("free", "mirror", "toroidal")
-FOLD = 0.25  # how much higher, on the logged scale, a gene of the sender must be to be its marker
-
-
-def stripes(
-    adata: AnnData, n_folds: int = 3, *, spatial_key: str = "spatial", library_key: str | None = None
-) -> np.ndarray:
-    """Cut the tissue into vertical stripes with equal numbers of cells.
-
-    Parameters
-    ----------
-    adata
-        Cells.
-    n_folds
-        Stripes, at least 2.
-    spatial_key
-        Key of ``obsm`` with the positions.
-    library_key
-        Column of ``obs`` with the section; every section is cut into stripes of its own. None for one section.
-
-    Returns
-    -------
-    (cells,) number of the stripe, from the left.
-
-    Raises
-    ------
-    MissingKeyError, ValueError
-        Missing slots; fewer cells in a section than stripes.
-
-    Examples
-    --------
-    >>> from scmods.amici.simulate import semisynthetic
-    >>> np.bincount(stripes(semisynthetic(100, 30)))
-    array([34, 33, 33])
-    """
-    _checks.integer("n_folds", n_folds, 2)
-    x = _surroundings.coordinates(adata, spatial_key)[:, 0]
-    out = np.empty(adata.n_obs, dtype=np.intp)
-    for section in _surroundings.sections(adata, library_key):
-        if len(section) < n_folds:
-            _checks.fail(
-                f"A section has {len(section)} cells, fewer than n_folds={n_folds}.",
-                "Drop it, or use fewer folds.",
-            )
-        rank = np.argsort(np.argsort(x[section], kind="stable"), kind="stable")
-        out[section] = rank * n_folds // len(section)
-    return out
-
-
-def sender_markers(
-    adata: AnnData, *, cluster_key: str = "cell_type", layer: str | None = None, fold: float = FOLD
-) -> np.ndarray:
-    """Genes that would rise in a receiver if molecules of the sender ended up in it.
-
-    Parameters
-    ----------
-    adata
-        Cells.
-    cluster_key
-        Column of ``obs`` with the types.
-    layer
-        Logged matrix, None for ``X``.
-    fold
-        A marker's mean in the sender type exceeds that in the receiver type by more than this, in units of the matrix.
-
-    Returns
-    -------
-    (receiver types, sender types, genes) bool, types in alphabetical order.
-
-    Raises
-    ------
-    MissingKeyError, ValueError
-        Missing slots, a fold below 0.
-
-    Examples
-    --------
-    >>> from scmods.amici.simulate import semisynthetic
-    >>> sender_markers(semisynthetic(100, 30)).shape
-    (4, 4, 30)
-    """
-    _checks.number("fold", fold, 0.0)
-    codes, types = _surroundings.labelled(adata, cluster_key)
-    x = _surroundings.expression(adata, layer)
-    means = np.stack([x[codes == t].mean(axis=0) for t in range(len(types))])
-    return means[None] - means[:, None] > fold
 
 
 @dataclass(frozen=True)
@@ -340,7 +257,7 @@ def _receivers(models: list[AMICI], folds: np.ndarray) -> Iterator[tuple[int, li
 def _test(adata: AnnData, models: list[AMICI], folds: np.ndarray, settings: dict[str, Any]) -> CrossFit:
     slots, types = models[0].slots, models[0].types
     settings = {**settings, "n_permutations": _enough(settings["n_permutations"], len(types))}
-    coords = _surroundings.coordinates(adata, slots.spatial_key)
+    coords = inputs.coordinates(adata, slots.spatial_key)
     n_types, n_genes = len(types), adata.n_vars
     keep = np.ones((n_types, n_types, n_genes), dtype=bool)
     if settings["without_markers"]:

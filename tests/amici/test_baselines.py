@@ -124,7 +124,7 @@ def test_refusals(tiny: AnnData) -> None:
         indicator_regression(tiny, shape="cone")
     with pytest.raises(MissingKeyError, match="'place'.*spatial_key"):
         indicator_regression(tiny, spatial_key="place")
-    with pytest.raises(MissingKeyError, match="'slide'.*tissue sections"):
+    with pytest.raises(MissingKeyError, match="'slide'.*column of sections"):
         indicator_regression(tiny, library_key="slide")
     with pytest.raises(ValueError, match=r"`train` has shape \(2,\).*amici.strip"):
         type_means(tiny, train=[True, False])
@@ -140,5 +140,7 @@ def test_refusals(tiny: AnnData) -> None:
         fit.pair_scores(np.zeros((3, 2)))
     tiny.X = tiny.X.toarray() if hasattr(tiny.X, "toarray") else np.array(tiny.X)
     tiny.X[3, 2] = np.nan
-    with pytest.raises(ValueError, match="`adata.X` holds 1 values that are NaN"):
+    with pytest.raises(
+        ValueError, match="`adata.X` holds 1 values that are NaN.*first: cell 'cell3', gene 'gene2'"
+    ):
         type_means(tiny)

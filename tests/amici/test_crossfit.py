@@ -12,7 +12,8 @@ from scmods._checks import NumericalWarning
 from scmods.amici import crossfit
 from scmods.amici._example import example_outputs
 from scmods.amici._pair_test import compare_receiver, receiver_folds
-from scmods.amici.crossfit import CrossFit, cross_fit, sender_markers, stripes
+from scmods.amici.crossfit import CrossFit, cross_fit
+from scmods.amici.folds import sender_markers, stripes
 from scmods.amici.heads import HeadOutputs
 from scmods.amici.simulate import semisynthetic
 
