@@ -235,6 +235,12 @@ class Trained:
         ), min(size, len(x))  # fmt: skip
 
     @torch.no_grad()
+    def _aligned(self, x: np.ndarray, batch: np.ndarray) -> np.ndarray:
+        device = self.module.pi_logit.device
+        v = self.module.aligned(torch.from_numpy(x).to(device), torch.from_numpy(batch).to(device))
+        return v.cpu().numpy()
+
+    @torch.no_grad()
     def _latent(self, x: np.ndarray, c: np.ndarray, batch: np.ndarray) -> np.ndarray:
         out, device = np.empty_like(x), self.module.pi_logit.device
         for start in range(0, len(x), BLOCK):

@@ -41,24 +41,28 @@ class Labelling(Trained):
             )
         return self.adata if adata is None else adata
 
-    def latent(self, adata: AnnData | None = None) -> np.ndarray:
+    def latent(self, adata: AnnData | None = None, *, flow: bool = True) -> np.ndarray:
         """Latent cells u, where the rows of the table are: -1 negative, 1 positive.
 
         Parameters
         ----------
         adata
             Cells with the markers and covariates of the model; the training cells by default.
+        flow
+            False returns the cells before the flow, behind the affine map only. The flow is trained by the many and
+            may drag a few cells along; here they are where they were.
 
         Returns
         -------
         (cells, markers) float64.
         """
-        return self._latent(*self._read(self._cells(adata)))
+        x, covariates, batch = self._read(self._cells(adata))
+        return self._latent(x, covariates, batch) if flow else self._aligned(x, batch)
 
     @torch.no_grad()
-    def _scores(self, adata: AnnData | None) -> tuple[np.ndarray, np.ndarray]:
+    def _scores(self, adata: AnnData | None, *, flow: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """Joint log-densities and log-odds of being unlisted, in blocks of cells."""
-        u = torch.from_numpy(self.latent(adata))
+        u = torch.from_numpy(self.latent(adata, flow=flow))
         joint, odds = np.empty((len(u), len(self.names))), np.empty(len(u))
         weights = self.module.log_pi.double()
         for start in range(0, len(u), BLOCK):
@@ -68,15 +72,15 @@ class Labelling(Trained):
             odds[rows] = log_odds_unlisted(self.module, block, self.contamination).cpu().numpy()
         return joint, odds
 
-    def joint_log_prob(self, adata: AnnData | None = None) -> np.ndarray:
+    def joint_log_prob(self, adata: AnnData | None = None, *, flow: bool = True) -> np.ndarray:
         """Joint log-densities, log p(u | population) + log weight, (cells, populations) float64, nats.
 
         Parameters
         ----------
-        adata
+        adata, flow
             As in `latent`.
         """
-        return self._scores(adata)[0]
+        return self._scores(adata, flow=flow)[0]
 
     def log_odds_unlisted(self, adata: AnnData | None = None) -> np.ndarray:
         """Log-odds that a cell belongs to no row of the table, (cells,).

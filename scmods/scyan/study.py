@@ -117,9 +117,10 @@ def cytometry_study(
 
     Returns
     -------
-    One row per sample and method: ``seed``, ``method``, ``macro_f1`` (all cells labelled), ``unlisted_found`` (at
-    `false_flags`), ``found_at_half``, ``flagged_at_half`` (unlisted cells, and listed ones, whose probability of being
-    unlisted is above one half), ``rare_recall``, ``rare_low``, ``rare_high``, ``rare_precision``, ``distance`` (fewest
+    One row per sample and method (``"scyan, before the flow"`` labels cells behind the affine start): ``seed``,
+    ``method``, ``macro_f1`` (all cells labelled), ``unlisted_found`` (at `false_flags`), ``found_at_half``,
+    ``flagged_at_half`` (unlisted cells, and listed ones, whose probability of being unlisted is above one half),
+    ``rare_recall``, ``rare_low``, ``rare_high``, ``rare_precision``, ``distance`` (fewest
     known entries of a row that the unlisted population contradicts).
     """
     import pandas as pd
@@ -134,6 +135,8 @@ def cytometry_study(
             if original:
                 models["original's recipe"] = Scyan.original(adata).fit()
         labels = {m: one.predict(key_added=None, threshold=1.0) for m, one in models.items()}
+        before = models["scyan"].joint_log_prob(flow=False).argmax(axis=1)
+        labels["scyan, before the flow"] = np.array(names, dtype=object)[before]
         labels["marker mixture"] = marker_mixture(adata).labels
         for method, found in labels.items():
             row = {"seed": seed, "method": method}
