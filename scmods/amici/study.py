@@ -23,7 +23,9 @@ KINDS = ("attention", "contribution", "alone")
 RIVALS = ("indicator regression", "minus distance")
 
 
-def recovery_table(model: AMICI, adata: AnnData, *, shape: str = "indicator") -> pd.DataFrame:
+def recovery_table(
+    model: AMICI, adata: AnnData, *, shape: str = "indicator"
+) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     """Average precision of the model and of its rivals on a tissue whose interactions are known.
 
     Parameters
@@ -37,7 +39,7 @@ def recovery_table(model: AMICI, adata: AnnData, *, shape: str = "indicator") ->
 
     Returns
     -------
-    One row per score: ``"attention"`` (the largest over heads), ``"contribution"`` (what the neighbour adds among the
+    A table and the scores behind it, (cells, neighbours) by name, for `recovery_curves`. One row per score: ``"attention"`` (the largest over heads), ``"contribution"`` (what the neighbour adds among the
     others), ``"alone"`` (what it would add alone), ``"indicator regression"``, ``"minus distance"``, and ``"chance"``.
     Columns ``sender``, ``receiver``, ``gene``: which neighbour sends, which cell receives, which gene responds.
     Genes are ranked by the ablation of the first network for all three scores of the model.
@@ -69,7 +71,7 @@ def recovery_table(model: AMICI, adata: AnnData, *, shape: str = "indicator") ->
         "receiver": found["receiver_base"],
         "gene": _share_of_genes(adata),
     }
-    return pd.DataFrame(rows).T.rename_axis("score")
+    return pd.DataFrame(rows).T.rename_axis("score"), scores
 
 
 def _share_of_genes(adata: AnnData) -> float:

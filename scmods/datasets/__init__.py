@@ -44,6 +44,7 @@ _SIMULATORS = {
     "planted": "scmods.bmlp.simulate:planted",
     "random_circuit": "scmods.hopfield.circuits:random_circuit",
     "repressilator": "scmods.hopfield.circuits:repressilator",
+    "semisynthetic": "scmods.amici.simulate:semisynthetic",
     "tissue": "scmods.smoother.simulate:tissue",
     "toggle": "scmods.hopfield.circuits:toggle",
 }
