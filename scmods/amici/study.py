@@ -39,9 +39,10 @@ def recovery_table(
 
     Returns
     -------
-    A table and the scores behind it, (cells, neighbours) by name, for `recovery_curves`. One row per score: ``"attention"`` (the largest over heads), ``"contribution"`` (what the neighbour adds among the
-    others), ``"alone"`` (what it would add alone), ``"indicator regression"``, ``"minus distance"``, and ``"chance"``.
-    Columns ``sender``, ``receiver``, ``gene``: which neighbour sends, which cell receives, which gene responds.
+    A table and the scores behind it, (cells, neighbours) by name, for `recovery_curves`. One row per score:
+    ``"attention"`` (the largest over heads), ``"contribution"`` (what the neighbour adds among the others), ``"alone"``
+    (what it would add alone), ``"indicator regression"``, ``"minus distance"``, and ``"chance"``. Columns ``sender``,
+    ``receiver``, ``gene``: which neighbour sends, which cell receives, which gene responds.
     Genes are ranked by the ablation of the first network for all three scores of the model.
 
     Raises
