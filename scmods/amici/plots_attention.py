@@ -70,12 +70,11 @@ def plot_attention(
     True
     """
     if not hasattr(outputs, "attention"):
-        model = outputs
-        cells = len(model.labels) if adata is None else adata.n_obs
-        _checks.integer("cell", cell, 0, cells - 1, "Positions of cells.")
+        model, other = outputs, hasattr(adata, "obsm")
+        last = (adata.n_obs if other else len(model.labels)) - 1
+        _checks.integer("cell", cell, 0, last, "Positions of cells.")
         adata = model._own().tissue.coords if adata is None else adata
-        outputs = model.heads(adata if hasattr(adata, "obsm") else None, cells=[cell])
-        cell = 0
+        outputs, cell = model.heads(adata if other else None, cells=[cell]), 0
     _checks.integer("cell", cell, 0, len(outputs) - 1, "Rows of `outputs`, not positions in the AnnData.")
     if head is not None:
         outputs.check_heads([head])

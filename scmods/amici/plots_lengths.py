@@ -83,7 +83,7 @@ def plot_length_scales(
         fig.add_trace(
             go.Scatter(x=_figures.small([low, median, high]), y=_figures.small([i, i, i]), mode="lines+markers",
                        name=_figures.escaped(name), showlegend=False, line={"color": tone, "width": 4},
-                       marker={"size": [9, 14, 9], "symbol": ["line-ns", "circle", "line-ns"], "color": tone,
+                       marker={"size": [10, 9, 10], "symbol": ["line-ns", "circle", "line-ns"], "color": tone,
                                "line": {"width": 3, "color": tone}},
                        hovertemplate="%{x:.3g}<extra>%{fullData.name}</extra>")
         )  # fmt: skip

@@ -266,7 +266,8 @@ def test_a_model_brings_its_own_positions(outputs, adata):
         heads=lambda adata, cells: outputs.subset(np.array(cells)),
         _own=lambda: SimpleNamespace(tissue=SimpleNamespace(coords=xy)),
     )
-    assert alt(plots.plot_attention(model, 7)) == alt(plots.plot_attention(outputs, 7, adata=xy))
+    told = alt(plots.plot_attention(outputs, 7, adata=xy))
+    assert alt(plots.plot_attention(model, 7)) == alt(plots.plot_attention(model, 7, adata=xy)) == told
     with pytest.raises(ValueError, match="`cell` is 60.*Positions of cells"):
         plots.plot_attention(model, 60)
 
@@ -278,6 +279,14 @@ def test_a_cell_without_neighbours_attends_to_nobody(adata, outputs):
     fig = plots.plot_attention(lonely, 0, adata=adata)
     assert not [t for t in fig.data if t.type == "scatter" and t.mode == "lines"]
     assert "It has no neighbours." in alt(fig)
+
+
+def test_a_neighbour_of_an_unknown_type_is_called_not_seen(adata, outputs):
+    tables = replace(outputs.tables, types=np.full_like(outputs.tables.types, -1))
+    fig = plots.plot_attention(replace(outputs, tables=tables), 7, adata=adata)
+    bars = {t.name: t.x for t in fig.data if t.type == "bar"}
+    assert list(bars) == ["not seen", "empty slot"]
+    np.testing.assert_allclose(bars["not seen"], outputs.attention[7, :, :3].sum(axis=1), rtol=1e-6)
 
 
 def test_attention_refuses(adata, outputs):
@@ -344,6 +353,15 @@ def test_interactions_are_those_of_the_matrix(ablation, value):
     assert f"largest {wanted[s, r]:.3g}, {order[s]} on {order[r]}." in alt(fig)
     same = plots.plot_interactions(matrix, types=order)
     np.testing.assert_array_equal(same.data[0].z, fig.data[0].z)
+
+
+def test_numbers_in_the_matrix_have_the_decimals_of_the_largest():
+    matrix = pd.DataFrame([[0, 0.1874, -0.0002], [0.0219, 0, np.nan], [0.1, 0.2, 0]], columns=list("abc"))
+    fig = plots.plot_interactions(matrix.set_axis(list("abc")))
+    text = np.asarray(fig.data[0].text).tolist()
+    assert text == [["", "0.187", "0.000"], ["0.022", "", ""], ["0.100", "0.200", ""]]
+    whole = plots.plot_interactions(pd.DataFrame([[0, 15], [3, 0]], index=["a", "b"], columns=["a", "b"]))
+    assert np.asarray(whole.data[0].text).tolist() == [["", "15"], ["3", ""]]
 
 
 def test_crossfit_puts_senders_in_rows_and_marks_what_passes():
