@@ -15,7 +15,8 @@ class Recipe:
     """Every number of a fit except its seed; the defaults are the small preset.
 
     They differ from the published ones in size, in a smaller `eps`, with which the optimiser leaves the mean of the
-    types sooner, and in a larger `value_weight`, which silences neighbours that change nothing.
+    types sooner, in a smaller `coefficient_offset`, so that farther neighbours are seen from the start, and in a
+    larger `value_weight`, which silences neighbours that change nothing.
 
     Parameters
     ----------
@@ -50,7 +51,7 @@ class Recipe:
     kv_width: int = 32
     coefficient_width: int = 64
     empty_logit: float = 3.0
-    coefficient_offset: float = -2.0
+    coefficient_offset: float = -3.0
     drop: float = 0.1
     lr: float = 3e-3
     batch_size: int = 256
@@ -61,8 +62,8 @@ class Recipe:
     entropy_start: int = 10
     entropy_stop: int = 30
     value_weight: float = 1e-3
-    max_epochs: int = 60
-    patience: int = 30
+    max_epochs: int = 75
+    patience: int = 40
 
     def sizes(self) -> dict[str, Any]:
         """Arguments of `AttentionNetwork`, without unit and means."""
@@ -87,7 +88,7 @@ PRESETS = {
     "small": Recipe(),
     "original": Recipe(
         n_heads=8, head_size=16, query_size=64, query_width=512, cell_size=256, cell_width=1024, kv_size=256,
-        kv_width=256, coefficient_width=512, lr=1e-3, batch_size=128, eps=1e-2,
+        kv_width=256, coefficient_width=512, lr=1e-3, batch_size=128, eps=1e-2, coefficient_offset=-2.0,
         value_weight=1e-5, max_epochs=400, patience=20,
     ),
 }  # fmt: skip
