@@ -27,7 +27,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("-o", "--out", type=Path, default=Path("results"), help="folder for the run folder")
     run.add_argument("--timeout", type=float, help="most seconds for one cell (default: no limit)")
     run.add_argument("--memory-mb", type=float, help="most memory in MB (default: no limit)")
-    check = commands.add_parser("check", help="check the set-up, or what a .h5ad file allows")
+    check = commands.add_parser("check", help="check the set-up, or what a .h5ad or .fcs file allows")
     check.add_argument("file", nargs="?", type=Path, help="an AnnData file; without it the set-up is checked")
     commands.add_parser("list", help="chapters with their parameters, and data sets")
     return parser

@@ -62,14 +62,14 @@ ROLES = {
 # elsewhere a layer holds log-normalised values; sections are no regions; true labels are rows of the table
 CHAPTER_ROLES = {
     "smoother": {"label_key": "regions", "layer": "counts"},
-    "scyan": {"label_key": "populations", "layer": "values", "transform": "transform"},
+    "scyan": {"label_key": "populations", "layer": "values", "transform": "transform", "table": "table file"},
 }
 RAW = 100.0  # a largest value above this belongs to intensities, not to a compressed scale
 MEND = {
     "expression": "adata.X holds no usable numbers; adata.X = adata.layers['counts'].copy()",
     "labels": "sc.pp.neighbors(adata); sc.tl.leiden(adata)  # or add known labels to adata.obs",
     "spatial": "adata.obsm['spatial'] = adata.obs[['x', 'y']].to_numpy()  # your two columns",
-    "table": "write table.csv, populations x markers with 1, -1 or nothing, and add -p table=table.csv",
+    "table": "write table.csv: populations x markers, 1 positive, -1 negative, empty where nothing is known",
     "spliced": "they are counted from the reads, by velocyto or STARsolo; this file cannot give them",
     "unspliced": "they are counted from the reads, by velocyto or STARsolo; this file cannot give them",
     "scaled": "adata.layers[{layer!r}] holds negative numbers; take the values from before z-scoring",
@@ -145,6 +145,8 @@ class FileFacts:
             return self.populations
         if role == "table":
             return "uns['table']" if self.table else ""
+        if role == "table file":
+            return "" if self.table else "table.csv"
         if role in ("values", "transform"):
             name = self.guess("expression")
             if role == "values":  # X needs no name
@@ -187,8 +189,22 @@ def kind_of(values: np.ndarray) -> str:
     return "log" if values.max() < 20 else "normalised"
 
 
+def _fcs_facts(path: Path) -> FileFacts:
+    """The same of a file of a cytometer: intensities, no labels."""
+    from scmods.scyan.reading import read_fcs
+
+    try:
+        adata = read_fcs(path)
+    except (ValueError, KeyError) as error:
+        raise OwnDataError(str(error)) from error
+    values = adata.X.ravel()[:ENTRIES].astype(float)
+    return FileFacts(
+        *adata.shape, {"X": kind_of(values)}, {}, [], largest={"X": float(np.abs(values).max(initial=0.0))}
+    )
+
+
 def _populations(file: h5py.File) -> list[str]:
-    """Rows of the table of markers, if the file has one; of an index with levels, the first."""
+    """Rows of the table of markers, if the file has one."""
     from anndata.io import read_elem
 
     stored = file.get("uns", {}).get("table")
@@ -217,12 +233,13 @@ def facts(path: Path) -> FileFacts:
     Parameters
     ----------
     path
-        The file; only ``obs``, ``var``, shapes and the first 100,000 numbers of each matrix are read.
+        The file; only ``obs``, ``var``, shapes and the first 100,000 numbers of each matrix are read. A file of a
+        cytometer (.fcs) is read whole.
 
     Raises
     ------
     OwnDataError
-        If the file does not exist or is not an AnnData file.
+        If the file does not exist or is no file of these kinds.
     """
     import h5py
     from anndata.io import read_elem
@@ -230,6 +247,8 @@ def facts(path: Path) -> FileFacts:
     if not path.is_file():
         msg = f"The file {path} does not exist in {Path.cwd()}."
         raise OwnDataError(msg)
+    if path.suffix.lower() == ".fcs":
+        return _fcs_facts(path)
     if not h5py.is_hdf5(path):
         msg = f"{path} is not an .h5ad file. "
         msg += "Read it with the scanpy reader of its format, then adata.write_h5ad('my.h5ad')."
@@ -270,7 +289,12 @@ def _command(chapter: str, notebook: Path, path: Path, found: FileFacts) -> str:
     values = {"dataset": str(path)}
     for name, parameter in known.items():
         value = found.guess(roles[name]) if name in roles else ""
-        if value and value != parameter.default:
+        # a label of the chapter's own data that this file does not have is switched off
+        absent = roles.get(name) in ("populations", "regions") and parameter.default not in (
+            "",
+            *found.labels,
+        )
+        if (value or absent) and value != parameter.default:
             values[name] = value
     # double quotes work in every shell
     given = [f'-p "{k}={v}"' if " " in v else f"-p {k}={v}" for k, v in values.items()]

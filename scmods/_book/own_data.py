@@ -18,7 +18,7 @@ from scmods._book.params import parameters, resolve
 
 __all__ = ["OwnDataError", "chapters", "find_chapter", "run_chapter"]
 
-FOLDER_ENDINGS = (".h5ad",)
+ENDINGS = (".h5ad", ".fcs", ".csv")
 
 
 class OwnDataError(ValueError):
@@ -64,14 +64,16 @@ def _absolute(values: dict[str, Any]) -> dict[str, Any]:
         path = Path(value).expanduser()
         if path.is_file():
             made[name] = str(path.resolve())
-        elif value.lower().endswith(FOLDER_ENDINGS):
-            beside = sorted(p.name for p in path.parent.glob("*.h5ad"))[:8] if path.parent.is_dir() else []
+        elif value.lower().endswith(ENDINGS):
+            kind = path.suffix.lower()
+            here = path.parent.iterdir() if path.parent.is_dir() else ()
+            beside = sorted(p.name for p in here if p.suffix.lower() == kind)[:8]
             close = difflib.get_close_matches(path.name, beside, 1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             have = (
                 f"Files of this kind there: {', '.join(beside)}."
                 if beside
-                else "There is no .h5ad file there."
+                else f"There is no {kind} file there."
             )
             msg = f"Parameter `{name}`: the file {value} does not exist in {Path.cwd()}. {have}{hint}"
             raise OwnDataError(msg)
@@ -182,7 +184,7 @@ def _advice(error: dict[str, Any], values: Mapping[str, Any], folder: Path) -> l
         lines.append("What to do: give more time with --timeout, or use fewer cells.")
     elif error["kind"] == "killed":
         lines.append("What to do: close other programs or use fewer cells; most often memory was short.")
-    elif str(dataset).endswith(FOLDER_ENDINGS):
+    elif str(dataset).lower().endswith((".h5ad", ".fcs")):
         lines.append(
             f"What to do: the message above names the fix; check the file: python -m scmods check {dataset}"
         )

@@ -261,7 +261,7 @@ def test_facts_of_a_stranger_file(tmp_path: Path) -> None:
         (
             "scyan",
             {},
-            "no table: write table.csv, populations x markers with 1, -1 or nothing, and add -p table=",
+            "no table: write table.csv: populations x markers, 1 positive, -1 negative, empty where",
         ),
         ("scyan", {"table": ["T"], "doubled_genes": True}, "adata.var_names_make_unique()"),
         ("bmlp", {"doubled_genes": True}, "adata.var_names_make_unique()"),
@@ -381,8 +381,9 @@ def test_a_tissue_gives_the_command_of_smoother(tmp_path: Path, matrices, labels
         ({"matrices": {"X": "empty", "values": "scaled"}, "largest": {"values": 9.0}}, "layer=values"),
         ({"labels": {"leiden": 3, "Batch": 2}}, "batch_key=Batch"),
         ({"labels": {"gate": 3}, "populations": "gate"}, "label_key=gate"),
+        ({"labels": {"cell_type": 3}, "populations": "cell_type"}, "label_key=cell_type"),
     ],
-    ids=["ready", "mass", "flow", "layer", "batch", "truth"],
+    ids=["ready", "mass", "flow", "layer", "batch", "truth", "own name"],
 )
 def test_cells_with_a_table_give_the_command_of_scyan(tmp_path: Path, changes, given) -> None:
     source = 'dataset: str = "toy"  # data\nlabel_key: str = ""  # truth\nbatch_key: str = ""  # batches\n'
@@ -404,6 +405,46 @@ def test_cells_with_a_table_give_the_command_of_scyan(tmp_path: Path, changes, g
     assert "table: uns['table'] (2 populations)" in lines
     words = ["dataset=my.h5ad", *given.split()]
     assert lines[-1] == "    python -m scmods run scyan " + " ".join(f"-p {w}" for w in words)
+
+
+def test_a_table_is_asked_for_and_labels_of_other_data_are_switched_off(tmp_path: Path) -> None:
+    notebook = write_notebook(tmp_path, "scyan", "x = 1")
+    content = json.loads(notebook.read_text())
+    content["cells"][1]["source"] = (
+        'dataset: str = "toy"  # data\ntable: str = ""  # CSV\nlabel_key: str = "cell_type"  # truth'
+    )
+    notebook.write_text(json.dumps(content))
+    found = FileFacts(9, 4, {"X": "scaled"}, {"leiden": 3}, [])
+    lines, usable = report(Path("my.h5ad"), found, {"scyan": notebook})
+    assert not usable
+    assert lines[-1] == "    python -m scmods run scyan -p dataset=my.h5ad -p table=table.csv -p label_key="
+    found.labels["cell_type"], found.table, found.populations = 3, ["T"], "cell_type"
+    assert report(Path("my.h5ad"), found, {"scyan": notebook})[0][-1].endswith("-p dataset=my.h5ad")
+
+
+def test_a_file_of_a_cytometer_is_inspected(tmp_path: Path) -> None:
+    from scmods import scyan
+
+    adata = scyan.cytometry(60, 3, 4, rare=0.0, raw=True)
+    found = facts(scyan.write_fcs(adata, tmp_path / "sample.fcs") or tmp_path / "sample.fcs")
+    assert (found.cells, found.genes) == adata.shape
+    assert found.matrices == {"X": "counts"}
+    assert found.guess("transform") == "asinh"
+    (tmp_path / "no.fcs").write_bytes(b"FCS9.9")
+    with pytest.raises(OwnDataError, match="no.fcs"):
+        facts(tmp_path / "no.fcs")
+
+
+def test_a_missing_table_ends_the_call_before_anything_is_made(in_folder: Path) -> None:
+    write_notebook(in_folder, "tiny", "x = 1")
+    h5ad(in_folder / "a.h5ad")
+    (in_folder / "table.csv").write_text("a")
+    given = {"dataset": "a.h5ad", "cluster_key": "tabel.csv"}
+    with pytest.raises(
+        OwnDataError, match="tabel.csv does not exist.*there: table.csv. Did you mean 'table.csv'"
+    ):
+        run_chapter("tiny", given, out=Path("r"), root=in_folder)
+    assert not (in_folder / "r").exists()
 
 
 def test_a_table_in_the_file_is_found(tmp_path: Path) -> None:
