@@ -8,7 +8,9 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_MODULES = ("bmlp", "datasets", "graph", "hopfield", "io", "linalg", "scyan", "smoother", "stats", "training")
+_MODULES = (
+    "amici", "bmlp", "datasets", "graph", "hopfield", "io", "linalg", "scyan", "smoother", "stats", "training",
+)  # fmt: skip
 _NAMES = {
     "claim": "scmods._book.claims",
     "save_table": "scmods._book.claims",
