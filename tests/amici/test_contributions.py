@@ -76,7 +76,9 @@ def test_norms_without_a_gene_axis_are_norms_over_genes() -> None:
     outputs = example_outputs(n_genes=9, seed=1)
     values = frozen_contributions(outputs).values
     np.testing.assert_allclose(head_norms(outputs), np.linalg.norm(values, axis=3), atol=1e-11)
-    np.testing.assert_allclose(outputs.pair_scores(), np.linalg.norm(values.sum(axis=2), axis=2), atol=1e-11)
+    np.testing.assert_allclose(
+        outputs.pair_scores("contribution"), np.linalg.norm(values.sum(axis=2), axis=2), atol=1e-11
+    )
 
 
 def test_table_of_one_gene_in_one_cell() -> None:
