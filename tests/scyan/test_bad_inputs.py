@@ -169,5 +169,5 @@ def test_labels_are_right_where_populations_are_apart() -> None:
     adata = make()
     for call in ("nearest_row", "marker_mixture"):
         assert (CALLS[call](adata).astype(str) == adata.obs["truth"]).all()
-    model = scyan.Scyan(adata, lint=False).fit(max_epochs=5)
+    model = scyan.Scyan(adata, lint=False).fit(max_epochs=2)
     assert (model.predict(key_added=None, threshold=1.0).astype(str) == adata.obs["truth"]).all()

@@ -63,13 +63,13 @@ def test_samples_with_outsiders_and_a_rare_population() -> None:
 
 
 def test_batches_come_together() -> None:
-    found, shown = batch_study([3], **{**SMALL, "n_cells": 1200, "rare": 0.0})
+    found, shown = batch_study([3], **{**SMALL, "n_cells": 800, "rare": 0.0})
     (row,) = found.to_dict("records")
     assert row["shift_after"] < 0.7 * row["shift_before"]
     assert row["mixing_after"] > row["mixing_before"]
-    assert shown["before"].shape == shown["after"].shape == (1200, 8)
+    assert shown["before"].shape == shown["after"].shape == (800, 8)
     assert row["shift_before"] == scyan.marker_shift(
         shown["before"],
         shown["batch"],
-        scyan.cytometry(n_batches=2, seed=3, rare=0.0, **{**SMALL, "n_cells": 1200}).obs["cell_type"],
+        scyan.cytometry(n_batches=2, seed=3, rare=0.0, **{**SMALL, "n_cells": 800}).obs["cell_type"],
     )
