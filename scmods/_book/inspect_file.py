@@ -41,7 +41,7 @@ NEEDS = {
     "hopfield": ("spliced", "unspliced"),
     "smoother": ("expression", "spatial"),
     "scyan": ("expression", "table"),
-    "amici": ("expression", "labels", "spatial"),
+    "amici": ("expression", "types", "spatial"),
 }
 # one field for all cells where there are none; borders of regions that smoothing should not cross
 OPTIONAL = {"hopfield": ("labels",), "smoother": ("labels",)}
@@ -59,15 +59,18 @@ ROLES = {
     "unspliced_key": "unspliced",
     "velocity_layer": "velocity",
 }
-# elsewhere a layer holds log-normalised values; sections are no regions; true labels are rows of the table
+# elsewhere a layer holds log-normalised values; a section is no region and no type; true labels are rows of the table
 CHAPTER_ROLES = {
     "smoother": {"label_key": "regions", "layer": "counts"},
     "scyan": {"label_key": "populations", "layer": "values", "transform": "transform", "table": "table file"},
+    "amici": {"cluster_key": "types", "layer": "logged"},
 }
 RAW = 100.0  # a largest value above this belongs to intensities, not to a compressed scale
+TYPES = "sc.pp.neighbors(adata); sc.tl.leiden(adata)  # or add known labels to adata.obs"
 MEND = {
     "expression": "adata.X holds no usable numbers; adata.X = adata.layers['counts'].copy()",
-    "labels": "sc.pp.neighbors(adata); sc.tl.leiden(adata)  # or add known labels to adata.obs",
+    "labels": TYPES,
+    "types": TYPES,
     "spatial": "adata.obsm['spatial'] = adata.obs[['x', 'y']].to_numpy()  # your two columns",
     "table": "write table.csv: populations x markers, 1 positive, -1 negative, empty where nothing is known",
     "spliced": "they are counted from the reads, by velocyto or STARsolo; this file cannot give them",
@@ -129,7 +132,7 @@ class FileFacts:
             return _first(BATCHES, self.labels)
         if role == "sections":
             return _first(SECTIONS, self.labels)
-        if role == "regions":
+        if role in ("regions", "types"):
             own = [n for n in self.labels if n.lower() not in SECTIONS]
             return _first(LABELS, own) or next(iter(own), "")
         if role == "counts":  # X needs no name
@@ -139,6 +142,9 @@ class FileFacts:
                 if kind == "counts" and not n.lower().endswith("spliced")
             ]
             return "" if "X" in raw else _first(("counts", "raw_counts", "raw"), raw) or next(iter(raw), "")
+        if role == "logged":  # counts will do, they are logged on the page; X needs no name
+            fit = [n for kind in ("log", "counts") for n, k in self.matrices.items() if k == kind]
+            return "" if "X" in fit else next(iter(fit), "")
         if role == "spatial":
             return next(iter(self.spatial), "")
         if role == "populations":
@@ -318,8 +324,9 @@ def _gaps(chapter: str, found: FileFacts) -> list[str]:
         gaps.append(f"gene names occur twice: {MEND['unique']}")
     if found.doubled_cells:
         gaps.append(f"cell names occur twice: {MEND['cells']}")
-    label = found.guess("labels")
-    if label in found.missing_labels and "labels" in NEEDS.get(chapter, ()) + OPTIONAL.get(chapter, ()):
+    wanted = NEEDS.get(chapter, ()) + OPTIONAL.get(chapter, ())
+    label = found.guess("types" if "types" in wanted else "labels")
+    if label in found.missing_labels and {"labels", "types"} & set(wanted):
         gaps.append(f"missing labels: adata = adata[adata.obs[{label!r}].notna()].copy()")
     return gaps
 

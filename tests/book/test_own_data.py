@@ -231,6 +231,9 @@ def test_facts_of_a_stranger_file(tmp_path: Path) -> None:
     [
         ("bmlp", {"labels": {}}, "no labels: sc.pp.neighbors"),
         ("amici", {"spatial": []}, "no spatial: adata.obsm['spatial'] ="),
+        ("amici", {"matrices": {"X": "NaN"}}, "no expression: adata.X holds no usable numbers"),
+        ("amici", {"labels": {"library_id": 2}}, "no types: sc.pp.neighbors(adata); sc.tl.leiden(adata)"),
+        ("amici", {"missing_labels": ["type"]}, "adata = adata[adata.obs['type'].notna()].copy()"),
         ("smoother", {"spatial": []}, "no spatial: adata.obsm['spatial'] ="),
         ("smoother", {"matrices": {"X": "empty"}}, "no expression: adata.X holds no usable numbers"),
         ("smoother", {"missing_labels": ["type"]}, "adata = adata[adata.obs['type'].notna()].copy()"),
@@ -370,6 +373,38 @@ def test_a_tissue_gives_the_command_of_smoother(tmp_path: Path, matrices, labels
     assert usable
     words = ["dataset=my.h5ad", *given.split()]
     assert lines[-1] == "    python -m scmods run smoother " + " ".join(f"-p {w}" for w in words)
+
+
+@pytest.mark.parametrize(
+    ("changes", "given"),
+    [
+        ({}, ""),
+        ({"labels": {"Slide": 2, "kind": 4}}, "cluster_key=kind library_key=Slide"),
+        ({"matrices": {"X": "scaled", "log1p": "log", "counts": "counts"}}, "layer=log1p"),
+        ({"matrices": {"X": "scaled", "raw": "counts"}}, "layer=raw"),
+        ({"matrices": {"X": "counts", "log1p": "log"}}, ""),
+        ({"spatial": ["xy"]}, "spatial_key=xy"),
+    ],
+    ids=["plain", "sections", "logged layer", "counts", "counts in X", "positions"],
+)
+def test_cells_of_a_tissue_give_the_command_of_amici(tmp_path: Path, changes, given) -> None:
+    source = 'dataset: str = "toy"  # data\ncluster_key: str = "cell_type"  # types\n'
+    source += 'spatial_key: str = "spatial"  # positions\nlibrary_key: str = ""  # sections\nlayer: str = ""  # values'
+    notebook = write_notebook(tmp_path, "amici", "x = 1")
+    content = json.loads(notebook.read_text())
+    content["cells"][1]["source"] = source
+    notebook.write_text(json.dumps(content))
+    base = {
+        "cells": 9,
+        "genes": 4,
+        "matrices": {"X": "log"},
+        "labels": {"cell_type": 3},
+        "spatial": ["spatial"],
+    }
+    lines, usable = report(Path("my.h5ad"), FileFacts(**base | changes), {"amici": notebook})
+    assert usable
+    words = ["dataset=my.h5ad", *given.split()]
+    assert lines[-1] == "    python -m scmods run amici " + " ".join(f"-p {w}" for w in words)
 
 
 @pytest.mark.parametrize(
