@@ -49,6 +49,8 @@ _SIMULATORS = {
     "toggle": "scmods.hopfield.circuits:toggle",
 }
 
+_OF_BLOOD = ("semisynthetic", "tissue")  # simulated tissues of cells measured by Zheng et al.
+
 __all__ = [
     "DataUnavailableError",
     "available",
@@ -208,8 +210,8 @@ def _row(name: str, files: list[_registry.Entry]) -> dict[str, Any]:
     else:
         chapter = _SIMULATORS[name].split(".")[1]
         texts = {
-            "licence": "MIT",
-            "citation": "scmods",
+            "licence": "MIT; cells: CC-BY-4.0" if name in _OF_BLOOD else "MIT",
+            "citation": f"scmods; cells: {_PBMC['citation']}" if name in _OF_BLOOD else "scmods",
             "used_by": chapter,
             "content": "simulated, with its truth",
         }

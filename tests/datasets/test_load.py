@@ -124,6 +124,21 @@ def test_table_has_every_name_once(tmp_path, monkeypatch):
     assert set(table.loc[table["embedded"], "name"]) == {"pbmc68k", *datasets._SIMULATORS}
     assert table["at_hand"].equals(table["embedded"])
     assert (table["licence"].str.len() > 0).all()
+    made = table.set_index("name").loc[["semisynthetic", "tissue", "planted"]]
+    assert list(made["used_by"]) == ["amici", "smoother", "bmlp"]
+    assert list(made["licence"].str.contains("CC-BY")) == [True, True, False]
+    assert made["citation"].str.contains("Zheng").sum() == 2
+
+
+def test_a_simulated_tissue_of_cells_by_name():
+    from scmods import amici
+
+    adata = datasets.load("semisynthetic", n_cells=200, n_genes=40, seed=3)
+    np.testing.assert_array_equal(adata.X, amici.semisynthetic(200, 40, seed=3).X)
+    assert adata.uns["truth"]["mode"] == "transplant"
+    assert {"dataset", "licence", "citation"} <= set(adata.uns["source"])
+    with pytest.raises(TypeError, match="'semisynthetic' takes no option 'n_obs'. Available.*'n_cells'"):
+        datasets.load("semisynthetic", n_obs=7)
 
 
 def test_gene_sets_from_a_file(tmp_path):
