@@ -161,7 +161,7 @@ def explained_variance_barplot(
 
     Returns
     -------
-    Figure; stars mark the adjusted p of head and type: * 0.05, ** 0.01, *** 0.001.
+    Figure; one, two or three stars mark an adjusted p of head and type of at most 0.05, 0.01 or 0.001.
 
     Raises
     ------
