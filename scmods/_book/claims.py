@@ -192,7 +192,8 @@ def save_result(adata: AnnData) -> None:
     Parameters
     ----------
     adata
-        The AnnData with everything the chapter added; must survive ``write_h5ad``.
+        The AnnData with everything the chapter added; must survive ``write_h5ad``. Tables in ``uns`` whose rows have
+        several levels, which such a file cannot hold, are written with the further levels as columns.
 
     Raises
     ------
@@ -209,8 +210,19 @@ def save_result(adata: AnnData) -> None:
     if folder is None:
         return
     part = folder / "result.h5ad.part"
-    adata.write_h5ad(part)
+    kept = {key: value for key, value in adata.uns.items() if _levels(value) > 1}
+    try:
+        for key, value in kept.items():
+            adata.uns[key] = value.reset_index(level=list(range(1, _levels(value))))
+        adata.write_h5ad(part)
+    finally:
+        adata.uns.update(kept)
     os.replace(part, folder / "result.h5ad")
+
+
+def _levels(value: Any) -> int:
+    """Levels of the rows of a table; 0 for anything else."""
+    return value.index.nlevels if hasattr(value, "reset_index") and hasattr(value, "columns") else 0
 
 
 if __name__ == "__main__":

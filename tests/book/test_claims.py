@@ -135,6 +135,20 @@ def test_result_is_written_only_in_a_run_with_a_folder(tmp_path: Path, monkeypat
     assert (ad.read_h5ad(tmp_path / "result.h5ad").X == adata.X).all()
 
 
+def test_rows_with_levels_become_columns_of_the_file_alone(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("SCMODS_RUN_DIR", str(tmp_path))
+    adata = ad.AnnData(np.eye(3, dtype=np.float32))
+    index = pd.MultiIndex.from_arrays([["CD4/CD8", "B"], ["T", "B"]], names=["population", "level 1"])
+    adata.uns["table"] = pd.DataFrame({"CD3": [1.0, -1.0]}, index=index)
+    adata.uns["flat"] = pd.DataFrame({"a": [1]}, index=["x"])
+    save_result(adata)
+    assert adata.uns["table"].index.equals(index)
+    found = ad.read_h5ad(tmp_path / "result.h5ad").uns
+    assert found["table"].index.tolist() == ["CD4/CD8", "B"]
+    assert found["table"]["level 1"].tolist() == ["T", "B"]
+    assert found["flat"].index.tolist() == ["x"]
+
+
 # ---- the key ----------------------------------------------------------------------------------------------
 
 

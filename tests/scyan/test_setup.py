@@ -62,6 +62,19 @@ def test_the_table_may_be_a_file_a_frame_or_in_the_cells(raw: AnnData, tmp_path:
     np.testing.assert_array_equal(key, table.fillna(-1))
 
 
+def test_levels_of_a_table_come_back_from_columns(raw: AnnData, tmp_path: Path) -> None:
+    table = raw.uns["table"].copy()
+    table.insert(0, "level 1", ["T", "T", "other", "other"])
+    table.to_csv(tmp_path / "table.csv")
+    adata = raw.copy()
+    adata.uns["table"] = table  # as a file of a run holds it
+    for found in (scyan.prepare(raw, tmp_path / "table.csv"), scyan.prepare(adata)):
+        known = found.uns["table"]
+        assert known.index.nlevels == 2
+        assert known.index.names[1] == "level 1"
+        np.testing.assert_array_equal(known, raw.uns["table"])
+
+
 def test_a_layer_is_read_and_backed_cells_are_loaded(raw: AnnData, tmp_path: Path) -> None:
     adata = raw.copy()
     adata.X = np.zeros_like(adata.X)
