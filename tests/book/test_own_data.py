@@ -465,6 +465,10 @@ def test_a_file_of_a_cytometer_is_inspected(tmp_path: Path) -> None:
     assert (found.cells, found.genes) == adata.shape
     assert found.matrices == {"X": "counts"}
     assert found.guess("transform") == "asinh"
+    both = {name: write_notebook(tmp_path, name, "x = 1") for name in ("bmlp", "scyan")}
+    lines, _ = report(tmp_path / "sample.fcs", found, both)
+    assert not [line for line in lines if "bmlp" in line], "it reads no such file"
+    assert any(line.startswith("scyan: ") for line in lines)
     (tmp_path / "no.fcs").write_bytes(b"FCS9.9")
     with pytest.raises(OwnDataError, match="no.fcs"):
         facts(tmp_path / "no.fcs")
