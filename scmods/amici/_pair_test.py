@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scmods.amici.ablation import without_senders
+from scmods.amici.contributions import sender_sums
 from scmods.amici.heads import HeadOutputs
 from scmods.amici.permutations import Pair, mapped_statistics, order_blocks
 from scmods.amici.spatial_nulls import shift_maps
@@ -16,6 +16,7 @@ __all__ = ["FEWEST", "Fold", "PairResult", "receiver_folds", "compare_receiver"]
 
 FEWEST = 8  # receivers in a fold below which the fold adds nothing
 BLOCK = 4096  # orders at a time
+AXES = 2  # over the cells, of what each other sender type adds
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Fold:
     coords
         (cells, 2 or 3) positions.
     gain
-        (senders,) squared deviation of the error from its mean that is saved by listening to the sender.
+        (senders,) squared deviations explained by what the sender adds.
     variance
         Sum of squared deviations of what was measured.
     exposed
@@ -55,13 +56,13 @@ class PairResult:
     Parameters
     ----------
     statistic
-        Sum over folds, cells and genes of what the sender adds times what was measured, both centred within the fold.
+        Sum over folds, cells and genes of what the sender adds times what was measured, both beyond the other senders.
     z
         Statistic in standard deviations of its null.
     pvalue
         One-sided, (count + 1) / (permutations + 1).
     share
-        Variance of the error saved, as a share of that of the receivers; negative where listening does harm.
+        Variance explained by what the sender adds, as a share of the receivers'; negative where it does harm.
     n_cells, n_exposed
         Receivers, and those with such a neighbour.
     null
@@ -81,14 +82,42 @@ def _scaled(outputs: HeadOutputs, u: np.ndarray) -> np.ndarray:
     return (u - u.mean(axis=1, keepdims=True)) / outputs.readout.sigma(u)[:, None]
 
 
-def _spread(x: np.ndarray) -> float:
-    return float(((x - x.mean(axis=0)) ** 2).sum())
+def _alone(outputs: HeadOutputs, senders: Sequence[int]) -> Iterator[np.ndarray]:
+    """Yield, per sender type, u of a receiver whose only neighbours are those of that type.
+
+    The softmax over some of the slots is the full one divided by its sum over these. With all neighbours in place, what
+    a sender adds would tell of the others too, because they compete for attention and share the norm.
+    """
+    sums = sender_sums(outputs, list(range(outputs.n_heads)))
+    kinds, empty = outputs.neighbor_types, outputs.attention[:, :, -1]
+    for s in senders:
+        own = (outputs.attention[:, :, :-1] * (kinds == s)[:, None]).sum(axis=2)
+        z = sums[:, s] / np.maximum(own + empty, 1e-300)[..., None]
+        yield outputs.query + np.einsum("nhs,ehs->ne", z, outputs.readout.head_out, optimize=True)
+
+
+def _leading(a: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(cells, at most AXES) unit axes over the cells along which what a sender adds varies most."""
+    root = np.linalg.qr(weights, mode="r")
+    u, s, _ = np.linalg.svd((a - a.mean(axis=0)) @ root.T, full_matrices=False)
+    return u[:, :AXES][:, s[:AXES] > 1e-9]
+
+
+def _orthogonal(axes: list[np.ndarray]) -> np.ndarray:
+    """(axes, cells) orthonormal axes of all that is given."""
+    if not sum(one.shape[1] for one in axes):
+        return np.empty((0, 0))
+    u, s, _ = np.linalg.svd(np.concatenate(axes, axis=1), full_matrices=False)
+    return u[:, s > 1e-6].T
 
 
 def receiver_folds(
     restarts: Sequence[HeadOutputs], coords: np.ndarray, senders: Sequence[int], keep: np.ndarray
 ) -> Fold:
-    """One fold for receivers of one type: mean over restarts of the loss by ablation, against the measured values.
+    """One fold for receivers of one type: what each sender type adds alone, mean over restarts, and what was measured.
+
+    From both sides the leading axes, over the cells, of what the OTHER sender types add are taken: a type that merely
+    lives where the true sender lives has nothing left.
 
     Parameters
     ----------
@@ -104,22 +133,23 @@ def receiver_folds(
     first = restarts[0]
     y = first.observed
     centred = y - y.mean(axis=0)
-    moved, maps, full = [[] for _ in senders], [], 0.0
+    moved, maps = [[] for _ in senders], []
     for one in restarts:
         maps.append(one.readout.gene_out * one.readout.norm_weight / len(restarts))
-        whole = _scaled(one, one.u())
-        full = full + one.predict() / len(restarts)
-        for place, (_, u) in zip(moved, without_senders(one, list(range(one.n_heads)), senders), strict=True):
-            place.append(whole - _scaled(one, u))
+        nobody = _scaled(one, one.query)
+        for place, u in zip(moved, _alone(one, senders), strict=True):
+            place.append(_scaled(one, u) - nobody)
     weights = np.concatenate(maps, axis=1)
     pairs, gain = [], np.empty(len(senders))
+    axes = [_leading(np.concatenate(place, axis=1), weights) for place in moved]
     for s, place in enumerate(moved):
         a, genes = np.concatenate(place, axis=1), keep[s]
         basis, root = np.linalg.qr(weights[genes])
-        pairs.append(Pair((a - a.mean(axis=0)) @ root.T, centred[:, genes] @ basis))
-        # a sender that is always there shifts the mean of the type, which is no evidence
-        error, added = (y - full)[:, genes], a @ weights[genes].T
-        gain[s] = _spread(error + added) - _spread(error)
+        x, z = (a - a.mean(axis=0)) @ root.T, centred[:, genes] @ basis
+        for axis in _orthogonal(axes[:s] + axes[s + 1 :]):
+            x, z = x - np.outer(axis, axis @ x), z - np.outer(axis, axis @ z)
+        pairs.append(Pair(x, z))
+        gain[s] = 2 * pairs[-1].observed - (x**2).sum()
     kinds = first.neighbor_types
     exposed = np.array([(kinds == s).any(axis=1).sum() for s in senders])
     return Fold(pairs, coords, gain, float((centred**2).sum()), exposed)

@@ -39,11 +39,12 @@ class CrossFit:
         One row per receiver and sender:
 
         - ``statistic``: sum over held-out cells and genes of what the sender adds to the prediction times what was
-          measured, both centred within the fold; ``z``: in standard deviations of its null;
+          measured, both centred within the fold and beyond the other senders; ``z``: in standard deviations of its
+          null;
         - ``pvalue``: one-sided, (count + 1) / (permutations + 1); ``pvalue_adj``: adjusted over all pairs for the false
           discovery rate (Benjamini-Hochberg); ``pvalue_family``: for the chance of any false call (Holm);
-        - ``share``: variance of the error saved in held-out cells by listening to the sender, as a share of the
-          receivers' variance; negative where listening does harm;
+        - ``share``: variance in held-out cells explained by what the sender adds, as a share of the receivers';
+          negative where it does harm;
         - ``n_cells``, ``n_exposed``: receivers, and those with such a neighbour; ``n_genes`` that count.
 
         Pairs that cannot be tested, for want of cells or of exposed cells or of genes, have NaN.
@@ -145,12 +146,14 @@ def cross_fit(
     r"""Test which types of senders change which types of receivers, on cells the model never saw.
 
     The tissue is cut into stripes. For each a model is fitted to the others; in the stripe, receivers are predicted
-    with all their neighbours and without those of one sender type. If the difference :math:`D` means something, it goes
+    without neighbours, and with those of one sender type alone. If the difference :math:`D` means something, it goes
     with what was measured:
 
     .. math:: T_{rs} = \sum_{\mathrm{folds}} \sum_{i \in r} \sum_g D_{ig} Y_{ig}
 
-    centred within fold, compared with its values when receivers are permuted within the fold.
+    centred within fold, compared with its values when receivers are permuted within the fold. From both :math:`D` and
+    :math:`Y` the two leading axes, over the cells, of what each OTHER sender type adds are taken first, so that a type
+    that merely lives where the true sender lives drops out.
 
     Parameters
     ----------

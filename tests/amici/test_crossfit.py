@@ -25,16 +25,29 @@ def receivers(n: int = 60, *, seed: int = 0, n_genes: int = 5) -> HeadOutputs:
     return outputs.subset(outputs.types == 2)
 
 
-def lost(outputs: HeadOutputs, sender: int) -> np.ndarray:
-    """Prediction minus that without the attention on a sender type, (cells, genes)."""
-    u = outputs.u()
+def added(outputs: HeadOutputs, sender: int) -> np.ndarray:
+    """Prediction with the neighbours of a type as the only ones, minus that without any, (cells, genes)."""
+    u = outputs.query.copy()
     for i in range(len(outputs)):
-        for j, row in enumerate(outputs.rows[i]):
-            if row >= 0 and outputs.tables.types[row] == sender:
-                for h in range(outputs.n_heads):
-                    moved = outputs.readout.head_out[:, h] @ outputs.tables.value[row, h]
-                    u[i] -= outputs.attention[i, h, j] * moved
-    return outputs.predict() - outputs.readout.decode(outputs.types, u)
+        for h in range(outputs.n_heads):
+            places = [
+                (j, row)
+                for j, row in enumerate(outputs.rows[i])
+                if row >= 0 and outputs.tables.types[row] == sender
+            ]
+            total = outputs.attention[i, h, -1] + sum(outputs.attention[i, h, j] for j, _ in places)
+            for j, row in places:
+                moved = outputs.readout.head_out[:, h] @ outputs.tables.value[row, h]
+                u[i] += outputs.attention[i, h, j] / total * moved
+    nobody = outputs.readout.decode(outputs.types, outputs.query)
+    return outputs.readout.decode(outputs.types, u) - nobody
+
+
+def beyond(x: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Columns without their part along the two leading axes of another array."""
+    axes = np.linalg.svd(other - other.mean(axis=0), full_matrices=False)[0][:, :2]
+    x = x - x.mean(axis=0)
+    return x - axes @ (axes.T @ x)
 
 
 @pytest.mark.parametrize("n_genes", [3, 5, 40])
@@ -45,20 +58,32 @@ def test_statistic_and_gain_are_those_of_the_definition(n_genes: int) -> None:
     keep[:, 0] = True
     fold = receiver_folds([one, two], np.zeros((20, 2)), SENDERS, keep)
     y = one.observed
+    each = [(added(one, s) + added(two, s)) / 2 for s in SENDERS]
     for s in SENDERS:
-        d = ((lost(one, s) + lost(two, s)) / 2)[:, keep[s]]
-        centred = (y - y.mean(axis=0))[:, keep[s]]
-        assert fold.pairs[s].observed == pytest.approx((d * centred).sum())
+        d, rest = (beyond(x, each[1 - s])[:, keep[s]] for x in (each[s], y))
+        assert fold.pairs[s].observed == pytest.approx((d * rest).sum())
         # the same for any other order of the cells, and for distances between rows
         order = np.random.default_rng(s).permutation(20)
         pair = fold.pairs[s]
-        assert (pair.a[order] * pair.b).sum() == pytest.approx(((d - d.mean(axis=0))[order] * centred).sum())
-        np.testing.assert_allclose((pair.a**2).sum(), ((d - d.mean(axis=0)) ** 2).sum())
-        error = (y - (one.predict() + two.predict()) / 2)[:, keep[s]]
-        saved = (error + d).var(axis=0).sum() - error.var(axis=0).sum()
-        assert fold.gain[s] == pytest.approx(20 * saved)
+        assert (pair.a[order] * pair.b).sum() == pytest.approx((d[order] * rest).sum())
+        np.testing.assert_allclose((pair.a**2).sum(), (d**2).sum())
+        assert fold.gain[s] == pytest.approx((rest**2).sum() - ((rest - d) ** 2).sum())
     assert fold.variance == pytest.approx(20 * y.var(axis=0).sum())
     assert list(fold.exposed) == [int((one.neighbor_types == s).any(axis=1).sum()) for s in SENDERS]
+
+
+def test_a_type_that_lives_where_the_sender_lives_drops_out() -> None:
+    outputs = receivers(300, seed=3)
+    y = added(outputs, 1) + 0.1 * np.random.default_rng(0).normal(size=(100, 5))
+    values = np.zeros((300, 5))
+    values[outputs.cells] = y
+    keep = np.ones((2, 5), dtype=bool)
+    fold = receiver_folds(
+        [replace(outputs, read=lambda rows: values[rows])], np.zeros((100, 2)), SENDERS, keep
+    )
+    result = compare_receiver([fold], n_permutations=199, null="free", rng=np.random.default_rng(2))
+    assert result.pvalue[1] == 1 / 200
+    assert result.z[0] < result.z[1] / 3
 
 
 def test_pvalues_are_uniform_when_expression_is_noise() -> None:
@@ -86,7 +111,7 @@ def test_a_planted_response_passes_and_its_mirror_image_does_not(null: str) -> N
     noise = np.random.default_rng(1).normal(size=(120, 5))
     for sign in (1, -1):
         y = noise.copy()
-        y[outputs.cells] += sign * 2 * lost(outputs, 1)
+        y[outputs.cells] += sign * 2 * added(outputs, 1)
         fold = receiver_folds([replace(outputs, read=lambda rows, y=y: y[rows])], coords, SENDERS, keep)
         result = compare_receiver([fold], n_permutations=199, null=null, rng=np.random.default_rng(2))
         assert (result.pvalue[1] == 1 / 200) if sign > 0 else (result.pvalue[1] > 0.9)
