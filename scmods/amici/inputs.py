@@ -44,6 +44,14 @@ class Tissue:
     radius: np.ndarray | None
 
 
+def _not_empty(adata: AnnData, *, genes: bool = False) -> None:
+    if adata.n_obs == 0 or (genes and adata.n_vars == 0):
+        _checks.fail(
+            f"`adata` has {adata.n_obs} cells and {adata.n_vars} genes; at least one of each is needed.",
+            "Look at the filter that made it.",
+        )
+
+
 def type_labels(adata: AnnData, cluster_key: str) -> np.ndarray:
     """``obs[cluster_key]`` as text; refuses a missing column, missing labels and a single type.
 
@@ -55,6 +63,7 @@ def type_labels(adata: AnnData, cluster_key: str) -> np.ndarray:
         Column of ``obs``; integers and mixed labels become text.
     """
     _checks.key(adata, "obs", cluster_key, "Name the column of cell types: cluster_key='...'.")
+    _not_empty(adata)
     if adata.obs[cluster_key].nunique() == 1:
         _checks.fail(
             f"`adata.obs[{cluster_key!r}]` holds one type, {adata.obs[cluster_key].iloc[0]!r}.",
@@ -74,6 +83,7 @@ def coordinates(adata: AnnData, spatial_key: str) -> np.ndarray:
         Key of ``obsm``.
     """
     _checks.key(adata, "obsm", spatial_key, "Name the slot of positions: spatial_key='...'.")
+    _not_empty(adata)
     what = f"`adata.obsm[{spatial_key!r}]`"
     coords = _checks.numeric(what, adata.obsm[spatial_key])
     if coords.ndim != 2 or coords.shape[1] not in (2, 3):
@@ -209,6 +219,7 @@ def expression(adata: AnnData, layer: str | None) -> Any:
     layer
         Name of a layer, or None for ``X``.
     """
+    _not_empty(adata, genes=True)
     _checks.unique_names("adata.var_names", adata.var_names)
     _checks.unique_names("adata.obs_names", adata.obs_names)
     matrix, what = (
