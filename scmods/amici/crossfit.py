@@ -68,7 +68,7 @@ class CrossFit:
     settings: dict[str, Any]
     _adata: AnnData = field(repr=False)
 
-    def passed(self, alpha: float = 0.05, *, by: str = "pvalue_adj") -> pd.DataFrame:
+    def passed(self, alpha: float = 0.05, *, by: str = "pvalue_adj", improving: bool = True) -> pd.DataFrame:
         """Rows with an adjusted p-value of at most `alpha`, the smallest first.
 
         Parameters
@@ -77,10 +77,15 @@ class CrossFit:
             Share of false calls among the calls, or chance of any.
         by
             ``"pvalue_adj"`` or ``"pvalue_family"``. With k true calls the first lets about k false ones per 20 through.
+        improving
+            Ask as well that listening improves the prediction of held-out cells, ``share > 0``. A sender that lives
+            where the true one lives can go with the receivers' expression, and predict it worse than nothing does.
         """
         _checks.one_of("by", by, ("pvalue_adj", "pvalue_family"))
-        rows = self.table[self.table[by] <= _checks.number("alpha", alpha, 0.0, 1.0)]
-        return rows.sort_values([by, "z"], ascending=[True, False], ignore_index=True)
+        keep = self.table[by] <= _checks.number("alpha", alpha, 0.0, 1.0)
+        if improving:
+            keep &= self.table["share"] > 0
+        return self.table[keep].sort_values([by, "z"], ascending=[True, False], ignore_index=True)
 
     def matrix(self, value: str = "z") -> pd.DataFrame:
         """Senders (rows) x receivers (columns) of one column of the table; NaN on the diagonal.

@@ -169,7 +169,12 @@ def test_a_strong_planted_pair_comes_first(fitted: CrossFit) -> None:
     for alpha in (0.01, 0.04, 0.2, 0.7):
         fails = np.flatnonzero(p > alpha / np.arange(len(p), 0, -1))
         called = fails[0] if len(fails) else len(p)
-        assert len(fitted.passed(alpha, by="pvalue_family")) == called
+        assert len(fitted.passed(alpha, by="pvalue_family", improving=False)) == called
+    everyone, helpful = fitted.passed(1.0, improving=False), fitted.passed(1.0)
+    assert (everyone["share"] <= 0).any(), "some sender must do harm for this test to say anything"
+    assert set(helpful.index) < set(everyone.index)
+    assert (helpful["share"] > 0).all()
+    assert len(helpful) == (everyone["share"] > 0).sum()
     assert (table["n_cells"] >= table["n_exposed"]).all()
     # p and z belong to the null that is kept
     above = (fitted.null[tested] >= table["statistic"].to_numpy()[tested, None]).sum(axis=1)
