@@ -137,7 +137,7 @@ def cytometry_study(
         labels = {m: one.predict(key_added=None, threshold=1.0) for m, one in models.items()}
         before = models["scyan"].joint_log_prob(flow=False).argmax(axis=1)
         labels["scyan, before the flow"] = np.array(names, dtype=object)[before]
-        labels["marker mixture"] = marker_mixture(adata).labels
+        labels |= {name: label(adata) for name, label in BASELINES.items()}
         for method, found in labels.items():
             row = {"seed": seed, "method": method}
             row["macro_f1"] = annotation_scores(truth, found, populations=names)["macro_f1"]
