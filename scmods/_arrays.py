@@ -17,7 +17,17 @@ if TYPE_CHECKING:
     import torch
     from anndata import AnnData
 
-__all__ = ["Moments", "blocks", "dense", "matrix", "moments", "read_rows", "to_numpy", "to_tensor"]
+__all__ = [
+    "Moments",
+    "blocks",
+    "dense",
+    "log_normalized",
+    "matrix",
+    "moments",
+    "read_rows",
+    "to_numpy",
+    "to_tensor",
+]
 
 BLOCK_BYTES = (
     64 * 2**20
@@ -146,3 +156,19 @@ def to_numpy(x: Any, dtype: np.dtype | type | None = None) -> np.ndarray:
     """Numpy copy of a tensor (any device, with or without gradient) or array."""
     array = x.detach().cpu().numpy() if hasattr(x, "detach") else np.asarray(x)
     return array.astype(dtype, copy=True) if dtype is not None else np.array(array)
+
+
+def log_normalized(x: np.ndarray) -> np.ndarray:
+    """Counts scaled to their median total and logged, cells x genes; what is no counts is returned as it is.
+
+    Rows without a count stay zero. No count at all is refused.
+    """
+    if (x < 0).any() or (x != np.rint(x)).any():
+        return x
+    total = x.sum(axis=1, keepdims=True)
+    if not total.any():
+        _checks.fail(
+            "The matrix has no count at all, so there is nothing to normalise.",
+            "Name the layer that holds the values: layer='...'.",
+        )
+    return np.log1p(x / np.where(total > 0, total, 1.0) * np.median(total[total > 0]))

@@ -190,3 +190,19 @@ def test_arrays_from_tensors_own_theirs():
     copied = _arrays.to_numpy(source)
     copied[0] = 2
     assert source[0] == 1
+
+
+def test_counts_are_scaled_to_their_median_and_logged():
+    x = np.array([[1.0, 3.0], [0.0, 0.0], [4.0, 4.0], [1.0, 1.0]])
+    scaled = np.array([[1.0, 3.0], [0.0, 0.0], [2.0, 2.0], [2.0, 2.0]])  # totals 4, 0, 8, 2: the median is 4
+    np.testing.assert_allclose(_arrays.log_normalized(x), np.log1p(scaled))
+
+
+@pytest.mark.parametrize("x", [[[0.5, 1.0]], [[-1.0, 2.0]]])
+def test_what_is_no_counts_is_not_normalised(x):
+    np.testing.assert_array_equal(_arrays.log_normalized(np.array(x)), x)
+
+
+def test_a_matrix_without_counts_cannot_be_normalised():
+    with pytest.raises(ValueError, match="no count at all, so there is nothing to normalise"):
+        _arrays.log_normalized(np.zeros((2, 3)))

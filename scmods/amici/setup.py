@@ -41,12 +41,7 @@ def log_normalized(adata: AnnData, layer: str | None = None) -> AnnData:
     out = adata.to_memory() if adata.isbacked else adata.copy()
     x = _arrays.dense(_arrays.matrix(out, layer))
     _checks.finite("The matrix", x, out.obs_names)
-    if (x >= 0).all() and (x == np.rint(x)).all():
-        total = x.sum(axis=1, keepdims=True)
-        if not total.any():
-            _checks.fail("All cells are without counts; there is nothing to normalise.")
-        x = np.log1p(x / np.where(total > 0, total, 1.0) * np.median(total[total > 0]))
-    out.X = x.astype(np.float32)
+    out.X = _arrays.log_normalized(x).astype(np.float32)
     return out
 
 

@@ -114,10 +114,9 @@ def top_genes(adata: AnnData, n_genes: int, layer: str | None = None) -> list[st
     """
     x = _arrays.dense(_arrays.matrix(adata, layer))
     _checks.finite("The matrix", x, adata.obs_names)
-    if (x >= 0).all() and (x == np.rint(x)).all():
-        total = x.sum(axis=1, keepdims=True)
-        x = np.log1p(x / np.where(total > 0, total, 1.0) * np.median(total))
-    order = np.argsort(-x.var(axis=0), kind="stable")[: _checks.integer("n_genes", n_genes, 1)]
+    order = np.argsort(-_arrays.log_normalized(x).var(axis=0), kind="stable")[
+        : _checks.integer("n_genes", n_genes, 1)
+    ]
     return list(adata.var_names[np.sort(order)])
 
 

@@ -77,12 +77,7 @@ def lognorm(adata: AnnData, layer: str | None = None) -> np.ndarray:
     """
     x = _arrays.dense(_arrays.matrix(adata, layer))
     _checks.finite("The matrix", x, adata.obs_names)
-    if (x < 0).any() or (x != np.rint(x)).any():
-        return x
-    total = x.sum(axis=1, keepdims=True)
-    if (total == 0).all():
-        _checks.fail("All spots are without counts; there is nothing to normalise.")
-    return np.log1p(x / np.where(total > 0, total, 1.0) * np.median(total[total > 0]))
+    return _arrays.log_normalized(x)
 
 
 def hidden_spots(

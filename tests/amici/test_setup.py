@@ -62,7 +62,7 @@ def test_a_backed_matrix_is_read(tmp_path):
 
 
 def test_values_that_cannot_be_normalised_are_refused():
-    with pytest.raises(ValueError, match="All cells are without counts; there is nothing to normalise"):
+    with pytest.raises(ValueError, match="has no count at all, so there is nothing to normalise"):
         log_normalized(AnnData(np.zeros((3, 2), dtype=np.float32)))
     adata = tissue()
     adata.X[4, 2] = np.nan
