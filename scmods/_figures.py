@@ -36,7 +36,9 @@ __all__ = [
     "legend_on_top",
     "limit",
     "listed",
+    "looked_up",
     "marker",
+    "name_places",
     "number",
     "panels",
     "plain",
@@ -178,6 +180,24 @@ def groups(adata: AnnData, groupby: str | None) -> tuple[list[str], np.ndarray]:
     return [n for n in dict.fromkeys([*names, "no label"]) if n in there], values
 
 
+def looked_up(adata: AnnData, name: str, layer: str | None = None) -> Any:
+    """What the argument `color` names: a column of ``obs`` as it is, or a gene of ``X`` or of `layer` as an array."""
+    if name in adata.obs:
+        return adata.obs[name]
+    if name not in adata.var_names:
+        have = [*map(str, adata.obs.columns), *map(str, adata.var_names)]
+        _checks.fail(
+            f"`color` names {name!r}, which is neither a column of `adata.obs` nor a gene.",
+            f"Available: {_checks.listing(have)}.",
+            _checks.nearest(name, have),
+            kind=_checks.MissingKeyError,
+        )
+    if layer is not None:
+        _checks.key(adata, "layers", layer, "Name a layer: layer='...'.")
+    values = (adata.X if layer is None else adata.layers[layer])[:, adata.var_names.get_loc(name)]
+    return np.asarray(values.toarray() if hasattr(values, "toarray") else values).ravel()
+
+
 def limit(values: np.ndarray, quantile: float = 1.0) -> float:
     """Largest size to colour; never 0, so that a constant map has a valid scale."""
     size = np.abs(values[np.isfinite(values)])
@@ -227,6 +247,21 @@ def panels(
         if col == 1:
             fig.update_yaxes(title={"text": y}, row=row, col=col)
     return places
+
+
+def name_places(
+    fig: Figure, axis: str, names: Sequence[object], *, width: int = 60, angle: int = -50, **place: int
+) -> Figure:
+    """Name the places 0, 1, 2, ... of an axis ("x", or "y" with the first at the top); equal names keep two places.
+
+    Lines of a name are at most `width` letters long; those of "x" are turned by `angle`. `place` is the row and column
+    of the panel.
+    """
+    ticks = {"tickvals": list(range(len(names))), "ticktext": [escaped(n, width) for n in names],
+             "automargin": True, "showgrid": False}  # fmt: skip
+    if axis == "x":
+        return fig.update_xaxes(tickangle=angle, range=[-0.5, len(names) - 0.5], **ticks, **place)
+    return fig.update_yaxes(range=[len(names) - 0.5, -0.5], title={"standoff": 8}, **ticks, **place)
 
 
 def legend_on_top(fig: Figure, lines: int = 1, above: int = 0) -> Figure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +32,8 @@ LOWER, HIGHER = _figures.CATEGORICAL[0], _figures.CATEGORICAL[5]  # blue and ver
 MARK = _figures.CATEGORICAL[5]
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 PLACES = "Pass the cells that the model was made with: `amici.plot_attention(outputs, cell, adata=adata)`."
+
+name_places = partial(_figures.name_places, width=40, angle=-40)
 
 
 def values(what: str, given: Any, *, nan: bool = False) -> np.ndarray:
@@ -86,27 +89,6 @@ def tones(names: Sequence[str], palette: Mapping[str, str] | None = None) -> dic
         Colours that are given; the others take the next of the house.
     """
     return {n: (palette or {}).get(n, _figures.color(i)) for i, n in enumerate(names)}
-
-
-def name_places(fig: Figure, axis: str, names: Sequence[object], **place: int) -> Figure:
-    """Name the places 0, 1, 2, ... of an axis ("x", or "y" with the first at the top); equal names keep two places.
-
-    Parameters
-    ----------
-    fig
-        The figure.
-    axis
-        ``"x"`` or ``"y"``.
-    names
-        One per place.
-    **place
-        Row and column of the panel.
-    """
-    ticks = {"tickvals": list(range(len(names))), "ticktext": [_figures.escaped(n, 40) for n in names],
-             "automargin": True, "showgrid": False}  # fmt: skip
-    if axis == "x":
-        return fig.update_xaxes(tickangle=-40, range=[-0.5, len(names) - 0.5], **ticks, **place)
-    return fig.update_yaxes(range=[len(names) - 0.5, -0.5], title={"standoff": 8}, **ticks, **place)
 
 
 def heat(fig: Figure, table: pd.DataFrame, hover: str, text: np.ndarray | None = None) -> None:

@@ -78,7 +78,7 @@ def plot_tissue(
     ['B', 'DC', 'Mono', 'T']
     """
     xy = common.positions(adata, spatial_key)
-    given = _looked_up(adata, color, layer)
+    given = _given(adata, color, layer)
     label = label or (color if isinstance(color, str) else "value")
     groups = _groups(given) if _is_label(given) else None
     shown = _shown(given, groups, xy, window)
@@ -104,28 +104,15 @@ def plot_tissue(
     return _figures.legend_on_top(fig, lines, above=18 if library_key else 0) if groups else fig
 
 
-def _looked_up(adata: AnnData, color: Any, layer: str | None) -> Any:
-    if not isinstance(color, str):
-        column = color if hasattr(color, "cat") else np.asarray(color)
-        if column.ndim != 1 or len(column) != adata.n_obs:
-            _checks.fail(
-                f"`color` has shape {column.shape}, but must be one value for each of the {adata.n_obs} cells."
-            )
-        return column
-    if color in adata.obs:
-        return adata.obs[color]
-    if color not in adata.var_names:
-        have = [*map(str, adata.obs.columns), *map(str, adata.var_names)]
+def _given(adata: AnnData, color: Any, layer: str | None) -> Any:
+    if isinstance(color, str):
+        return _figures.looked_up(adata, color, layer)
+    column = color if hasattr(color, "cat") else np.asarray(color)
+    if column.ndim != 1 or len(column) != adata.n_obs:
         _checks.fail(
-            f"`color` names {color!r}, which is neither a column of `adata.obs` nor a gene.",
-            f"Available: {_checks.listing(have)}.",
-            _checks.nearest(color, have),
-            kind=_checks.MissingKeyError,
+            f"`color` has shape {column.shape}, but must be one value for each of the {adata.n_obs} cells."
         )
-    if layer is not None:
-        _checks.key(adata, "layers", layer, "Name a layer: layer='...'.")
-    column = (adata.X if layer is None else adata.layers[layer])[:, adata.var_names.get_loc(color)]
-    return np.asarray(column.toarray() if hasattr(column, "toarray") else column).ravel()
+    return column
 
 
 def _is_label(given: Any) -> bool:

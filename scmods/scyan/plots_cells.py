@@ -219,8 +219,8 @@ def plot_probabilities(
         go.Heatmap(z=_figures.small(shown.to_numpy()), coloraxis="coloraxis",
                    hovertemplate="cell %{x}, population %{y}: %{z:.3f}<extra></extra>")
     )  # fmt: skip
-    common.name_places(fig, "y", list(shown.index))
-    common.name_places(fig, "x", list(shown.columns))
+    _figures.name_places(fig, "y", list(shown.index))
+    _figures.name_places(fig, "x", list(shown.columns))
     fig.update_xaxes(showticklabels=False, ticks="")
     told = ""
     if truth is not None:

@@ -1,4 +1,4 @@
-"""Pieces that the figures of the chapter share: heat maps, histograms as lines, groups of cells, named places."""
+"""Pieces that the figures of the chapter share: heat maps, histograms as lines, groups of cells."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ __all__ = [
     "histogram",
     "line",
     "matrix",
-    "name_places",
     "ranges",
     "thin_groups",
     "values",
@@ -175,27 +174,6 @@ def thin_groups(of: np.ndarray, most: int = _figures.MAX_POINTS) -> np.ndarray:
     return np.sort(np.concatenate([np.flatnonzero(kept), more]))[:most]
 
 
-def name_places(fig: Figure, axis: str, names: Sequence[object], **place: int) -> Figure:
-    """Name the places 0, 1, 2, ... of an axis ("x", or "y" with the first at the top); equal names keep two places.
-
-    Parameters
-    ----------
-    fig
-        The figure.
-    axis
-        ``"x"`` or ``"y"``.
-    names
-        One per place.
-    place
-        Row and column of the panel.
-    """
-    ticks = {"tickvals": list(range(len(names))), "ticktext": [_figures.escaped(n, 60) for n in names],
-             "automargin": True, "showgrid": False}  # fmt: skip
-    if axis == "x":
-        return fig.update_xaxes(tickangle=-50, range=[-0.5, len(names) - 0.5], **ticks, **place)
-    return fig.update_yaxes(range=[len(names) - 0.5, -0.5], title={"standoff": 8}, **ticks, **place)
-
-
 def heat(
     fig: Figure, table: pd.DataFrame, hover: str, *, text: np.ndarray | None = None, **place: int
 ) -> None:
@@ -221,8 +199,8 @@ def heat(
         go.Heatmap(z=_figures.small(table.to_numpy()), coloraxis="coloraxis", xgap=1, ygap=1, hoverongaps=False,
                    hovertemplate=hover + "<extra></extra>", **more), **place
     )  # fmt: skip
-    name_places(fig, "x", list(table.columns), **place)
-    name_places(fig, "y", list(table.index), **place)
+    _figures.name_places(fig, "x", list(table.columns), **place)
+    _figures.name_places(fig, "y", list(table.index), **place)
 
 
 def ranges(arrays: Sequence[np.ndarray] | Mapping[str, np.ndarray], n_bins: int) -> np.ndarray:

@@ -123,7 +123,7 @@ def _waterfall(row: pd.Series, most: int, title: str | None) -> Figure:
                orientation="h", marker={"color": tones}, width=0.7, text=[f"{s:+.2f}" for s in sizes],
                textposition="auto", cliponaxis=False, hovertemplate="%{text} nats<extra></extra>")
     )  # fmt: skip
-    common.name_places(fig, "y", [*names, "sum"])
+    _figures.name_places(fig, "y", [*names, "sum"])
     fig.add_vline(x=0, line={"color": _figures.GREY, "width": 1})
     told = ", ".join(f"{n} {s:+.2f}" for n, s in zip(names[:3], sizes[:3], strict=False))
     alt = (

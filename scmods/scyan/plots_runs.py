@@ -154,7 +154,7 @@ def plot_scores(
                 )
                 parts.append(f"{name} {_figures.number(score[rows].mean())}" + _span(score[rows]))
         told.append((f"{p}: " if by else "") + ", ".join(parts))
-        common.name_places(fig, "y", names, row=row, col=col)
+        _figures.name_places(fig, "y", names, row=row, col=col)
         fig.update_yaxes(range=[len(names) - 0.4, -0.6], row=row, col=col)
     alt = (
         f"{_figures.plain(title)}: {_figures.plain(label)} of {len(names)} methods, a dot per run. "

@@ -340,7 +340,7 @@ def plot_weights(
             go.Scatter(x=_figures.small(x[:, j]), y=_figures.small(y), mode="markers", name=name, marker=style,
                        hovertemplate="%{x:.3g} %<extra>" + name + "</extra>")
         )  # fmt: skip
-    common.name_places(fig, "y", names)
+    _figures.name_places(fig, "y", names)
     fig.update_xaxes(type="log", dtick=1 if np.log10(x.max() / x.min()) > 1.5 else "D2")
     gap = np.abs(np.log(x[:, 1] / x[:, 0]))
     worst = int(gap.argmax())

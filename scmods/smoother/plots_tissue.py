@@ -160,7 +160,7 @@ def _named(data: Any, color: Any, layer: str | None, label: str) -> dict[str, An
                 "Pass values: color=np.array([...]).",
                 kind=TypeError,
             )
-        found = {name: _looked_up(data, name, layer) for name in names}
+        found = {name: _figures.looked_up(data, name, layer) for name in names}
     else:
         array = color if hasattr(color, "cat") else np.asarray(color)
         several = not hasattr(color, "cat") and array.ndim == 2
@@ -168,23 +168,6 @@ def _named(data: Any, color: Any, layer: str | None, label: str) -> dict[str, An
     if not found:
         _checks.fail("`color` is empty; there is nothing to draw.", "Name a column of `adata.obs` or a gene.")
     return found
-
-
-def _looked_up(adata: AnnData, name: str, layer: str | None) -> Any:
-    if name in adata.obs:
-        return adata.obs[name]
-    if name not in adata.var_names:
-        have = [*map(str, adata.obs.columns), *map(str, adata.var_names)]
-        _checks.fail(
-            f"`color` names {name!r}, which is neither a column of `adata.obs` nor a gene.",
-            f"Available: {_checks.listing(have)}.",
-            _checks.nearest(name, have),
-            kind=_checks.MissingKeyError,
-        )
-    if layer is not None:
-        _checks.key(adata, "layers", layer, "Name a layer: layer='...'.")
-    column = (adata.X if layer is None else adata.layers[layer])[:, adata.var_names.get_loc(name)]
-    return np.asarray(column.toarray() if hasattr(column, "toarray") else column).ravel()
 
 
 def _of_numbers(
