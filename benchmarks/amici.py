@@ -1,6 +1,6 @@
 """Explained variance, its permutation test and a training step of scmods.amici against the plain forms, one thread.
 
-    python benchmarks/amici.py [--only compute permutation training memory] [--cells 1000000] [--json FILE]
+    python benchmarks/amici.py [--only compute permutation training memory] [--cells 1000000] [--small] [--json FILE]
 
 The baseline is `scmods.amici.reference`: one forward pass per head and type in which every neighbour of every cell is
 embedded anew, permutations by gathering blocks of 32 x cells x genes in single precision, and a training step that
@@ -17,10 +17,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
-import time
 import warnings
 from pathlib import Path
 
@@ -28,6 +26,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
+from _measure import in_turn, peak_gigabytes, seconds, write_json
 
 from scmods.amici import reference
 from scmods.amici._explained_options import min_n_permutations
@@ -38,6 +37,9 @@ from scmods.amici.permutations import gathered, mapped_statistics
 
 MEMORY_BAR = 4.0  # GB in all, data of 0.6 GB among them; measured 3.1
 TYPES, GENES = 4, 150
+# cells and neighbours; cells, genes and orders; cells and neighbours
+SIZES = {"compute": (600, 30), "permutation": (2000, 500, 1000), "training": (3000, 50)}
+SMALL = {"compute": (60, 5), "permutation": (50, 30, 20), "training": (100, 5)}
 
 
 def tissue(n: int, genes: int = GENES):
@@ -64,30 +66,13 @@ def tensors(model: AMICI) -> tuple[torch.Tensor, ...]:
     return x, types, near, torch.from_numpy(cells.distances).float()
 
 
-def seconds(function) -> tuple[float, object]:
-    start = time.process_time()
-    out = function()
-    return time.process_time() - start, out
-
-
-def in_turn(fast, slow, repeats: int) -> tuple[float, float, object, object]:
-    """Best of several, in turn, so that both meet the same load of the machine."""
-    best, last = [float("inf")] * 2, [None, None]
-    fast()
-    for _ in range(repeats):
-        for i, function in enumerate((fast, slow)):
-            spent, last[i] = seconds(function)
-            best[i] = min(best[i], spent)
-    return *best, *last
-
-
 def row(what: str, size: str, fast: float, slow: float, bar: float, difference: float) -> dict[str, object]:
     return {"what": what, "size": size, "fast_s": fast, "plain_s": slow, "ratio": slow / fast, "bar": bar,
             "difference": difference}  # fmt: skip
 
 
-def compute(repeats: int) -> list[dict[str, object]]:
-    model, rows = fitted(600, 30), []
+def compute(repeats: int, cells: int, n_neighbors: int) -> list[dict[str, object]]:
+    model, rows = fitted(cells, n_neighbors), []
     n_heads = model.recipe.n_heads
     least = min_n_permutations(n_heads, TYPES, 0.05)
     for n in (least, 10 * least):
@@ -97,13 +82,13 @@ def compute(repeats: int) -> list[dict[str, object]]:
         )  # fmt: skip
         gene = fast.explained_variance_df["expl_var_head_gene"].to_numpy().reshape(n_heads, TYPES, GENES)
         difference = float(np.abs(gene - slow["gene"]).max())
-        size = f"600 x {GENES}, {n_heads} heads, {TYPES} types, {n} orders"
+        size = f"{cells} x {GENES}, {n_heads} heads, {TYPES} types, {n} orders"
         rows.append(row("compute", size, fast_s, slow_s, 40.0, difference))
     return rows
 
 
-def permutation(repeats: int) -> list[dict[str, object]]:
-    rng, n, genes, n_orders, rows = np.random.default_rng(0), 2000, 500, 1000, []
+def permutation(repeats: int, n: int, genes: int, n_orders: int) -> list[dict[str, object]]:
+    rng, rows = np.random.default_rng(0), []
     y = rng.normal(size=(n, genes))
     low = rng.normal(size=(n, 17)) @ rng.normal(size=(17, genes)) / 5
     for what, p in (("of one head", low), ("full rank", rng.normal(size=(n, genes)))):
@@ -129,8 +114,8 @@ def pair_of(p: np.ndarray, y: np.ndarray):
     return _pair(Field(p - p.mean(0)), y - y.mean(0), None)
 
 
-def training(repeats: int) -> list[dict[str, object]]:
-    model, rows = fitted(3000, 50), []
+def training(repeats: int, n: int, n_neighbors: int) -> list[dict[str, object]]:
+    model, rows = fitted(n, n_neighbors), []
     x, types, near, far = tensors(model)
     recipe = model.recipe
     generator = torch.Generator().manual_seed(0)
@@ -155,39 +140,35 @@ def training(repeats: int) -> list[dict[str, object]]:
             loss().backward()
             optimizer.step()
 
-        def hidden(size=size):
-            return torch.rand(size, near.shape[1], generator=generator) >= recipe.drop
+        def hidden(cells=cells):
+            return torch.rand(len(cells), near.shape[1], generator=generator) >= recipe.drop
 
         fast_s, slow_s, *_ = in_turn(
             lambda trainee=trainee, cells=cells: step(lambda: trainee.loss((cells,))),
             lambda plain=plain, hidden=hidden: step(lambda: plain(hidden())),
             repeats,
         )
-        rows.append(row("training step", f"batch {size}, 50 neighbours", fast_s, slow_s, bar, difference))
+        rows.append(
+            row(
+                "training step",
+                f"batch {len(cells)}, {n_neighbors} neighbours",
+                fast_s,
+                slow_s,
+                bar,
+                difference,
+            )
+        )
     return rows
-
-
-def peak() -> float:
-    """Highest resident memory of this process so far, GB."""
-    try:
-        import resource
-
-        unit = 1 if platform.system() == "Darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
-    except ImportError:  # Windows
-        import psutil
-
-        return psutil.Process().memory_info().peak_wset / 1e9
 
 
 def memory(n: int) -> None:
     """Run in a process of its own: prints CPU seconds and peak of each step."""
     torch.set_num_threads(1)
     adata = tissue(n)
-    out = {"cells": n, "input_gb": adata.X.nbytes / 1e9, "before_gb": peak()}
+    out = {"cells": n, "input_gb": adata.X.nbytes / 1e9, "before_gb": peak_gigabytes()}
 
     def done(name: str, spent: float) -> None:
-        out[f"{name}_s"], out[f"{name}_gb"] = spent, peak()
+        out[f"{name}_s"], out[f"{name}_gb"] = spent, peak_gigabytes()
         print(json.dumps(out), file=sys.stderr, flush=True)
 
     small = AMICI(tissue(3000)).fit(max_epochs=1, patience=None)
@@ -216,6 +197,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=[*parts, "memory"], default=[*parts, "memory"])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--cells", type=int, default=1_000_000)
+    parser.add_argument("--small", action="store_true", help="sizes that only show that it runs, and no bars")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -226,7 +208,11 @@ def main() -> None:
         return
     # first, while this process is small: a child starts with the peak of its parent
     used = [measure(options.cells)] if "memory" in options.only else []
-    rows = [r for name, part in parts.items() if name in options.only for r in part(options.repeats)]
+    sizes = SMALL if options.small else SIZES
+    chosen = [(part, sizes[name]) for name, part in parts.items() if name in options.only]
+    rows = [r for part, size in chosen for r in part(options.repeats, *size)]
+    if options.small:
+        rows = [r | {"bar": 0.0} for r in rows]
     print("| what | size | plain s | fast s | ratio | bar | difference |\n|---|---|---|---|---|---|---|")
     for r in rows:
         print(f"| {r['what']} | {r['size']} | {r['plain_s']:.3f} | {r['fast_s']:.3f} | {r['ratio']:.1f} | "
@@ -238,10 +224,7 @@ def main() -> None:
         for name in ("neighbours", "prediction", "explained"):
             print(f"{name}: {m[name + '_s']:.0f} CPU s, peak {m[name + '_gb']:.2f} GB")
     if options.json:
-        out = {"torch": torch.__version__, "machine": platform.machine(), "rows": rows, "memory": used}
-        temporary = options.json.with_suffix(".part")
-        temporary.write_text(json.dumps(out, indent=1), encoding="utf-8")
-        os.replace(temporary, options.json)
+        write_json(options.json, {"rows": rows, "memory": used})
     missed = [f"{r['what']}, {r['size']}" for r in rows if r["ratio"] < r["bar"] or r["difference"] > 1e-5]
     missed += [f"memory at {m['cells']} cells" for m in used if m["explained_gb"] > MEMORY_BAR]
     if missed:

@@ -5,7 +5,7 @@
 
 Every case runs in a process of its own, so that its peak memory is its own. Each is run twice: with the whole
 grid of c and ridge (what the default call costs), and with one c and one ridge. At sizes up to 3,000 the dual
-form is timed beside it. CPU seconds are of one thread unless OMP_NUM_THREADS says otherwise.
+form is timed beside it, in turn. CPU seconds are of one thread unless OMP_NUM_THREADS says otherwise.
 """
 
 from __future__ import annotations
@@ -18,19 +18,10 @@ import sys
 import time
 from pathlib import Path
 
+from _measure import in_turn, peak_gigabytes, write_json
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-GENES, OUTPUTS, DUAL_CELLS = 1000, 5, 3000
-
-
-def peak_gigabytes() -> float:
-    try:
-        import resource
-    except ImportError:  # Windows
-        import psutil
-
-        return psutil.Process().memory_info().peak_wset / 1e9
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+GENES, OUTPUTS, DUAL_CELLS, DUAL_TURNS = 1000, 5, 3000, 2
 
 
 def problem(cells: int, comps: int):
@@ -58,9 +49,12 @@ def one(cells: int, comps: int) -> dict:
     row["loo_r2"] = (1 - ((model.loo - y) ** 2).mean(0) / y.var(0, correction=0)).tolist()
     if cells <= DUAL_CELLS:
         x = scores @ loadings.T
-        start = time.process_time()
-        dual = fit_quadratic(x, y)
-        row["dual_s"], row["dual_peak_gb"] = time.process_time() - start, peak_gigabytes()
+        row["grid_s"], row["dual_s"], model, dual = in_turn(
+            lambda: fit_quadratic_pcs(scores, y, loadings, n_genes=GENES),
+            lambda: fit_quadratic(x, y),
+            DUAL_TURNS,
+        )
+        row["dual_peak_gb"] = peak_gigabytes()
         row["loo_difference"] = float((dual.loo - model.loo).abs().max())
     return row
 
@@ -100,9 +94,7 @@ def main() -> None:
     rows = [child(cells, args.comps) for cells in args.sizes]
     show(rows)
     if args.json:
-        temporary = args.json.with_name(args.json.name + ".part")
-        temporary.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-        os.replace(temporary, args.json)
+        write_json(args.json, {"genes": GENES, "outputs": OUTPUTS, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@
 
 Hexagonal lattice, six neighbours, icar with rho = 0.99, float64 on both sides. The dense references are written as the
 formulas read (inverse, products with diagonal matrices); the column "bare" is the leanest dense form, which scales by
-broadcasting. Prints CPU seconds, their ratio and the largest difference; the big size runs in a process of its own,
-which reports its peak memory.
+broadcasting. Prints CPU seconds, the best of several taken in turn, their ratio and the largest difference; the big
+size runs in a process of its own, which reports its peak memory.
 """
 
 from __future__ import annotations
@@ -13,16 +13,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+from _measure import in_turn, peak_gigabytes, seconds, write_json
 from scipy.spatial import cKDTree
 
 from scmods.smoother.priors import precision, standardize
@@ -75,21 +73,12 @@ def _quantiles(correlation: np.ndarray, coords: np.ndarray, last: int) -> np.nda
     return np.quantile(values, [0.1, 0.25, 0.5, 0.75, 0.9], axis=0).T
 
 
-def seconds(function: Callable[[], object], repeats: int) -> tuple[float, object]:
-    best, out = float("inf"), None
-    for _ in range(repeats):
-        start = time.process_time()
-        out = function()
-        best = min(best, time.process_time() - start)
-    return best, out
-
-
 def compare(spots: int) -> list[dict[str, float | str]]:
     coords = hexagons(spots)
     w = knn_weights(coords, 6)
     q = precision(w, "icar", RHO)
     dense = q.toarray()
-    repeats = 100 if spots <= 2000 else 5
+    turns, calls = (8, 12) if spots <= 2000 else (2, 3)
     rows = []
     parts = (
         (
@@ -106,9 +95,8 @@ def compare(spots: int) -> list[dict[str, float | str]]:
         ),
     )
     for name, fast, reference, bare in parts:
-        fast_s, got = seconds(fast, repeats)
-        dense_s, expected = seconds(reference, 3 if spots <= 2000 else 1)
-        bare_s, _ = seconds(bare, 3 if spots <= 2000 else 1)
+        fast_s, dense_s, got, expected = in_turn(fast, reference, turns, calls)
+        bare_s, _ = seconds(bare, turns)
         got = got.toarray() if hasattr(got, "toarray") else got.iloc[:, :5].to_numpy()
         rows.append(
             {
@@ -123,13 +111,6 @@ def compare(spots: int) -> list[dict[str, float | str]]:
             }
         )
     return rows
-
-
-def peak_gigabytes() -> float:
-    import resource
-
-    unit = 1 if platform.system() == "Darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
 def big(spots: int) -> dict[str, float]:
@@ -177,10 +158,7 @@ def main() -> None:
                 f"largest difference {row['difference']:.1e}"
             )
     if options.json:
-        out = {"numpy": np.__version__, "machine": platform.machine(), "big": large, "rows": rows}
-        part = options.json.with_suffix(".part")
-        part.write_text(json.dumps(out, indent=1), encoding="utf-8")
-        os.replace(part, options.json)
+        write_json(options.json, {"big": large, "rows": rows})
 
 
 if __name__ == "__main__":
