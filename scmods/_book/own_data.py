@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import difflib
-import json
-import os
 import sys
-import threading
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from scmods._book import execute, notebook_file
-from scmods._book.content_key import HOME, file_hash, versions
+from scmods._book.content_key import HOME, versions
+from scmods._book.limits import LIMITS, check_values
 from scmods._book.params import parameters, resolve
+from scmods._book.progress import Progress
+from scmods._book.run_folder import OwnDataError, close, new_folder, rescue, write_end, write_facts
 
-__all__ = ["OwnDataError", "chapters", "find_chapter", "run_chapter"]
+__all__ = ["Outcome", "OwnDataError", "Plan", "chapters", "find_chapter", "plan", "run_chapter", "run_plan"]
 
-ENDINGS = (".h5ad", ".fcs", ".csv")
-
-
-class OwnDataError(ValueError):
-    """The command cannot be run as given; the text says how to give it."""
+ENDINGS = (".h5ad", ".fcs", ".csv", ".gmt")
 
 
 def chapters(root: Path = HOME) -> dict[str, Path]:
@@ -92,84 +89,30 @@ def _known_data(name: str) -> None:
         raise OwnDataError(msg)
 
 
-def _new_folder(out: Path, chapter: str, dataset: str) -> tuple[Path, Path]:
-    """An unused folder for the run, and the working name it has until the run ends."""
-    stem = "".join(c if c.isalnum() or c in "-_" else "_" for c in Path(dataset).stem) or "data"
-    name = f"{chapter}-{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-    for counter in range(1, 1000):
-        final = out / (name if counter == 1 else f"{name}-{counter}")
-        running = final.with_name(final.name + ".running")
-        if final.exists() or final.with_name(final.name + ".failed").exists():
-            continue
-        try:
-            running.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        return final, running
-    msg = f"No free folder name in {out}. Give another with -o FOLDER."
-    raise OwnDataError(msg)
-
-
-class _Progress:
-    """At most one line a second: the cell that runs, the time, the memory."""
-
-    def __init__(self) -> None:
-        self.last = -1.0
-        self.latest: dict[str, Any] = {}
-        self.done = threading.Event()
-
-    def show(self, event: dict[str, Any]) -> None:
-        """A cell has started."""
-        self.latest = event
-        now = time.monotonic()
-        if now - self.last >= 1.0:
-            self.last = now
-            _say(f"  cell {event['cell']} of {event['cells']}  {event['seconds']:.0f} s  {event['mb']} MB")
-
-
 def _say(text: str) -> None:
     print(text, flush=True)
 
 
-def _write_facts(
-    folder: Path, chapter: str, values: Mapping[str, Any], given: Mapping[str, Any], line: str
-) -> None:
-    """``params.json`` and ``versions.txt``: what ran, on what, with what."""
-    files = {}
-    for name, value in values.items():
-        if isinstance(value, str) and value and Path(value).is_file():
-            files[name] = {"path": value, "bytes": Path(value).stat().st_size, "sha256": file_hash(value)}
-    facts = {
-        "chapter": chapter,
-        "parameters": dict(values),
-        "given": sorted(given),
-        "files": files,
-        "command": line,
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }
-    notebook_file.write_text(folder / "params.json", json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
-    lines = "".join(f"{name}=={version}\n" for name, version in versions().items())
-    notebook_file.write_text(folder / "versions.txt", lines)
-
-
-def _rescue(folder: Path) -> None:
-    """Name the unfinished notebook of a stopped run as what it is."""
-    for part in folder.glob("notebook.ipynb.*.part"):
-        os.replace(part, folder / "notebook.failed.ipynb")
-
-
-def _close(running: Path, final: Path, *, ok: bool) -> Path:
-    target = final if ok else final.with_name(final.name + ".failed")
-    for part in running.rglob("*.part"):
-        part.unlink(missing_ok=True)
-    os.replace(running, target)
-    return target
-
-
-def _report(folder: Path, info: dict[str, Any]) -> None:
+def _report(folder: Path, planned: Plan, line: str, result: Mapping[str, Any]) -> None:
+    from scmods._book.citing import citations
     from scmods._book.single_page import render
 
+    notebook = notebook_file.read(planned.notebook)
+    info = {"chapter": planned.chapter, "title": notebook_file.title(notebook), "command": line, **result}
+    info |= {"parameters": planned.values, "versions": versions()}
+    dataset = str(planned.values.get("dataset", ""))
+    info["cite"] = citations(notebook, chapter=planned.chapter, dataset=dataset, folder=folder)
     render(folder / "notebook.ipynb", folder / "report.html", info=info)
+
+
+def _culprits(message: str, values: Mapping[str, Any]) -> str:
+    """The parameters whose value the message quotes: it may name only the slot where the value was looked for."""
+    quoted = [
+        f"`{name}` is {value!r}"
+        for name, value in values.items()
+        if isinstance(value, str) and value and repr(value) in message and f"`{name}`" not in message
+    ]
+    return f"In this run {' and '.join(quoted)}." if quoted else ""
 
 
 def _advice(error: dict[str, Any], values: Mapping[str, Any], folder: Path) -> list[str]:
@@ -177,6 +120,7 @@ def _advice(error: dict[str, Any], values: Mapping[str, Any], folder: Path) -> l
     place = f" in code cell {error['cell']} of {error['cells']}" if error.get("cell") else ""
     lines = [f"   | {line}" for line in error["source"].splitlines()[:8]]
     lines += [f"FAILED{place}: {error['name']}: {str(error['message']).strip()}"]
+    lines += [told for told in [_culprits(str(error["message"]), values)] if told]
     dataset = values.get("dataset", "")
     if error["kind"] == "memory":
         lines.append("What to do: give more with --memory-mb, or use fewer cells.")
@@ -184,13 +128,79 @@ def _advice(error: dict[str, Any], values: Mapping[str, Any], folder: Path) -> l
         lines.append("What to do: give more time with --timeout, or use fewer cells.")
     elif error["kind"] == "killed":
         lines.append("What to do: close other programs or use fewer cells; most often memory was short.")
-    elif str(dataset).lower().endswith((".h5ad", ".fcs")):
+    elif str(dataset).lower().endswith((".h5ad", ".fcs", ".csv")):
         lines.append(
-            f"What to do: the message above names the fix; check the file: python -m scmods check {dataset}"
+            f'What to do: the message above names the fix; check the file: python -m scmods check "{dataset}"'
         )
     else:
         lines.append("What to do: the message above names the fix; check the set-up: python -m scmods check")
     return [*lines, f"Everything so far is in {folder}: notebook.failed.ipynb, log.txt, params.json"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run whose chapter, names, types, limits, files and keys are checked.
+
+    Attributes
+    ----------
+    chapter, notebook
+        Name and source.
+    given, values
+        Parameters that were given, and all with their defaults; paths are absolute.
+    """
+
+    chapter: str
+    notebook: Path
+    given: dict[str, Any]
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Exit status (0 done, 1 failed, 130 stopped) and folder of a run."""
+
+    status: int
+    folder: Path
+
+
+def plan(chapter: str, given: Mapping[str, Any], root: Path = HOME) -> Plan:
+    """Check a call without starting anything.
+
+    Parameters
+    ----------
+    chapter
+        Name such as ``"bmlp"``, or path of a notebook.
+    given
+        Parameters as text or values.
+    root
+        Folder of the project.
+
+    Raises
+    ------
+    OwnDataError, ParameterError, NotebookError
+        With the name of the parameter, what is allowed, the nearest names and what there is.
+    """
+    from scmods._book.file_keys import check_keys
+
+    notebook = find_chapter(chapter, root)
+    known = parameters(notebook)
+    made = _absolute(resolve(notebook, given))
+    check_values(notebook.stem, known, made)
+    if notebook.parent == root / "notebooks" and "dataset" in made:
+        _known_data(str(made["dataset"]))
+    values = {name: made.get(name, p.default) for name, p in known.items()}
+    dataset = Path(str(values.get("dataset", "")))
+    if dataset.is_file():
+        # a notebook of the reader's own may have defaults that it never uses
+        check_keys(notebook.stem, dataset, values if notebook.stem in LIMITS else made)
+    return Plan(notebook.stem, notebook, made, values)
+
+
+def folder_name(planned: Plan) -> str:
+    """Chapter, data and time, as a name that every system allows."""
+    stem = Path(str(planned.values.get("dataset", ""))).stem
+    stem = "".join(c if c.isalnum() or c in "-_" else "_" for c in stem) or "data"
+    return f"{planned.chapter}-{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def run_chapter(
@@ -213,7 +223,8 @@ def run_chapter(
     chapter
         Name such as ``"bmlp"``, or path of a notebook.
     given
-        Parameters as text or values; refused when unknown or of the wrong type, before anything starts.
+        Parameters as text or values; refused when unknown, of the wrong type or outside their limits, and when the
+        file lacks a key that they name, before anything starts.
     out
         Folder that takes the run folder; made when absent.
     root
@@ -232,53 +243,73 @@ def run_chapter(
     OwnDataError, ParameterError, NotebookError
         If the call cannot be run as given.
     """
-    notebook = find_chapter(chapter, root)
-    known = parameters(notebook)
-    given = _absolute(resolve(notebook, given))
-    if notebook.parent == root / "notebooks" and "dataset" in given:
-        _known_data(str(given["dataset"]))
-    values = {name: given.get(name, p.default) for name, p in known.items()}
-    final, running = _new_folder(out.expanduser().resolve(), notebook.stem, str(values.get("dataset", "")))
+    planned = plan(chapter, given, root)
+    return run_plan(planned, out=out, timeout=timeout, memory_mb=memory_mb).status
+
+
+def run_plan(
+    planned: Plan,
+    *,
+    out: Path,
+    name: str = "",
+    timeout: float | None = None,
+    memory_mb: float | None = None,
+) -> Outcome:
+    """Run what :func:`plan` has checked; see :func:`run_chapter`.
+
+    Parameters
+    ----------
+    planned
+        The run.
+    out
+        Folder that takes the run folder.
+    name
+        Name of the run folder; by default chapter, data and time.
+    timeout, memory_mb
+        Limits.
+    """
+    final, running = new_folder(out.expanduser().resolve(), name or folder_name(planned))
     line = " ".join(["python -m scmods", *sys.argv[1:]])
-    _write_facts(running, notebook.stem, values, given, line)
+    write_facts(running, planned, line)
     job = execute.Job(
-        notebook=str(notebook),
+        notebook=str(planned.notebook),
         output=str(running / "notebook.ipynb"),
-        parameters=dict(given),
+        parameters=dict(planned.given),
         cwd=str(running),
         log=str(running / "log.txt"),
         timeout=timeout,
         memory_mb=memory_mb,
         run_dir=str(running),
     )
-    _say(f"running {notebook.stem} in {running}")
+    _say(f"running {planned.chapter} in {running}")
     try:
-        result = execute.run(job, progress=_Progress().show)
+        with Progress(notebook_file.read(planned.notebook), _say) as progress:
+            result = execute.run(job, progress=progress.show)
         if result["ok"]:
-            info = {"chapter": notebook.stem, "title": notebook_file.title(notebook_file.read(notebook))}
-            _report(running, info | {"parameters": values, "versions": versions(), "command": line} | result)
+            _report(running, planned, line, result)
+        write_end(running, result)
     except KeyboardInterrupt:
         execute.stop_all()
-        _rescue(running)
-        failed = _close(running, final, ok=False)
+        rescue(running)
+        failed = close(running, final, ok=False)
         _say(
             f"STOPPED. What was finished is in {failed}: notebook.failed.ipynb, tables, log.txt, params.json"
         )
-        return 130
+        return Outcome(130, failed)
     except BaseException:
-        _rescue(running)
-        _close(running, final, ok=False)
+        rescue(running)
+        close(running, final, ok=False)
         raise
-    return _end(result, values, running, final)
+    return _end(result, planned.values, running, final)
 
 
-def _end(result: dict[str, Any], values: Mapping[str, Any], running: Path, final: Path) -> int:
-    _rescue(running)
-    folder = _close(running, final, ok=result["ok"])
+def _end(result: dict[str, Any], values: Mapping[str, Any], running: Path, final: Path) -> Outcome:
+    rescue(running)
+    folder = close(running, final, ok=result["ok"])
     if result["ok"]:
         _say(f"done in {result['seconds']:.0f} s, at most {result['peak_mb']} MB: {folder}")
         _say(f"open {folder / 'report.html'}")
-        return 0
+        return Outcome(0, folder)
     for text in _advice(result["error"], values, folder):
         _say(text)
-    return 1
+    return Outcome(1, folder)

@@ -14,7 +14,7 @@ from scmods._book.claims import harvest
 from scmods._book.figure_html import PLOTLY_MIME, STATIC, figure_html, mathjax_dir, plotly_script
 from scmods._book.myst_html import harmless, highlight, number_equations, to_html
 
-__all__ = ["render"]
+__all__ = ["PAGE", "met", "number", "render", "style", "table"]
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 IMAGES = ("image/svg+xml", "image/png", "image/jpeg", "image/gif")
@@ -112,13 +112,15 @@ def _body(notebook: Mapping[str, Any], folder: Path) -> str:
     return _balance(parts)
 
 
-def _number(value: Any) -> str:
+def number(value: Any) -> str:
+    """A value as a table shows it; None is an open bound."""
     if value is None:
         return "open"
     return f"{value:.4g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
-def _table(caption: str, head: list[str], rows: Iterable[Iterable[Any]]) -> str:
+def table(caption: str, head: list[str], rows: Iterable[Iterable[Any]]) -> str:
+    """A table as HTML that scrolls on its own, every text escaped; nothing where there are no rows."""
     cells = "".join(f'<th scope="col">{html.escape(h)}</th>' for h in head)
     body = "".join("<tr>" + "".join(f"<td>{html.escape(str(v))}</td>" for v in row) + "</tr>" for row in rows)
     if not body:
@@ -129,49 +131,57 @@ def _table(caption: str, head: list[str], rows: Iterable[Iterable[Any]]) -> str:
     )
 
 
-def _met(claim: Mapping[str, Any]) -> str:
+def met(claim: Mapping[str, Any]) -> str:
+    """Whether a claim holds: yes, no, or "no bound" for a value that is only told."""
     value, low, high = (claim.get(k) for k in ("value", "low", "high"))
     if value is None or value != value:
         return "no"
+    if low is None and high is None:
+        return "no bound"
     return "yes" if (low is None or value >= low) and (high is None or value <= high) else "no"
 
 
 def _facts(info: Mapping[str, Any], claims: list[dict[str, Any]]) -> str:
     """The section at the end: what was claimed, with what it was run, what it took, how to cite it."""
-    rows = [[c["name"], *(_number(c.get(k)) for k in ("value", "low", "high")), _met(c)] for c in claims]
+    rows = [[c["name"], *(number(c.get(k)) for k in ("value", "low", "high")), met(c)] for c in claims]
     parameters = info.get("parameters") or info.get("params") or {}
     took = [
         ("command", info.get("command")),
-        ("seconds", _number(info["seconds"]) if info.get("seconds") is not None else None),
-        ("peak memory", f"{_number(info['peak_mb'])} MiB" if info.get("peak_mb") is not None else None),
+        ("seconds", number(info["seconds"]) if info.get("seconds") is not None else None),
+        ("peak memory", f"{number(info['peak_mb'])} MiB" if info.get("peak_mb") is not None else None),
         ("date", info.get("date") or datetime.date.today().isoformat()),
     ]
     versions = dict(info.get("versions") or {})
     parts = [
         '<h2 id="this-run">This run</h2>',
-        _table("Claims, checked during the run", ["claim", "value", "at least", "at most", "met"], rows),
-        _table("Parameters", ["name", "value"], ((k, repr(v)) for k, v in parameters.items())),
-        _table("What it took", ["what", "value"], ((k, v) for k, v in took if v)),
-        _table("Versions", ["package", "version"], versions.items()),
+        table("Claims, checked during the run", ["claim", "value", "at least", "at most", "met"], rows),
+        table("Parameters", ["name", "value"], ((k, repr(v)) for k, v in parameters.items())),
+        table("What it took", ["what", "value"], ((k, v) for k, v in took if v)),
+        table("Versions", ["package", "version"], versions.items()),
         "<h2>How to cite</h2>",
-        f"<p>{html.escape(str(info.get('cite') or _citation(info)))}</p>",
+        *(f"<p>{html.escape(str(line))}</p>" for line in _citations(info)),
     ]
     return "\n".join(p for p in parts if p)
 
 
-def _citation(info: Mapping[str, Any]) -> str:
+def _citations(info: Mapping[str, Any]) -> list[str]:
+    """What is told to be cited, one text or several; without any, the book and where to look for the rest."""
     from scmods import __version__
 
+    told = info.get("cite")
+    if told:
+        return [told] if isinstance(told, str) else list(told)
     chapter = info.get("chapter")
     what = f", chapter {chapter}" if chapter else ""
-    return (
+    return [
         f"The scmods authors. scmods: a book that runs, version {__version__}{what}. Cite also the method "
         "and the data: they are named in the references of the chapter, and those of a data set of this "
         'book in adata.uns after datasets.load("name").'
-    )
+    ]
 
 
-def _style() -> str:
+def style() -> str:
+    """Colours and fonts of a page of its own, light and dark."""
     from pygments.formatters import HtmlFormatter
 
     light = HtmlFormatter(style="a11y-high-contrast-light").get_style_defs(".highlight")
@@ -208,8 +218,8 @@ def render(executed_notebook: Path, out_html: Path, *, info: dict[str, Any]) -> 
         File to write; it appears under this name only when it is complete.
     info
         What is known about the run; every key may be missing: ``title``, ``chapter``, ``parameters``,
-        ``versions``, ``command``, ``seconds``, ``peak_mb`` (MiB), ``date``, ``cite``, ``claims`` (else read
-        from the outputs).
+        ``versions``, ``command``, ``seconds``, ``peak_mb`` (MiB), ``date``, ``cite`` (one text or several),
+        ``claims`` (else read from the outputs).
 
     Returns
     -------
@@ -228,6 +238,6 @@ def render(executed_notebook: Path, out_html: Path, *, info: dict[str, Any]) -> 
     title = str(info.get("title") or notebook_file.title(notebook) or executed_notebook.stem)
     if "<h1" not in body:
         body = f"<h1>{html.escape(title)}</h1>\n{body}"
-    page = PAGE.format(title=html.escape(title), style=_style(), body=body, scripts=_scripts(body))
+    page = PAGE.format(title=html.escape(title), style=style(), body=body, scripts=_scripts(body))
     notebook_file.write_text(out_html, page)
     return out_html

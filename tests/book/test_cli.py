@@ -144,13 +144,8 @@ def test_the_command_quotes_names_with_spaces(tmp_path):
         )
     )
 
-    class Facts(FileFacts):
-        def __init__(self):
-            pass
-
-        def guess(self, role):
-            return "cell type" if role == "labels" else ""
-
-    told = _command("one", path, tmp_path / "my file.h5ad", Facts())
+    told = _command(
+        "one", path, tmp_path / "my file.h5ad", FileFacts(9, 4, {"X": "log"}, {"cell type": 3}, [])
+    )
     assert '-p "cluster_key=cell type"' in told
     assert f'-p "dataset={tmp_path}' in told

@@ -1,0 +1,160 @@
+"""What a parameter of a chapter may be, beyond its type: choices, bounds, files, names of data sets.
+
+Everything here can be told without data, so that a wrong value is refused before a kernel starts. What depends on the
+data is refused by the checks cell of the notebook.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scmods import _checks
+from scmods._book.params import Parameter, ParameterError
+
+__all__ = ["LIMITS", "Bounds", "check_values", "in_words"]
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Least and largest value, both allowed; None leaves a side open."""
+
+    low: float | None = None
+    high: float | None = None
+
+    def __str__(self) -> str:
+        if self.high is None:
+            return f"at least {self.low:g}"
+        return f"from {self.low:g} to {self.high:g}"
+
+
+SOME = Bounds(1)
+DEVICES = ("cpu", "cuda", "mps", "auto")
+# tuple: one of these; "gmt": one of the names or a file; "data": names of data sets
+LIMITS: dict[str, dict[str, Any]] = {
+    "amici": {
+        "unit": Bounds(0),
+        "n_neighbors": SOME,
+        "restarts": SOME,
+        "max_epochs": SOME,
+        "n_folds": Bounds(2),
+        "n_perms": SOME,
+        "null_data": Bounds(0),
+        "n_pairs": Bounds(0),
+    },
+    "bmlp": {
+        "n_comps": SOME,
+        "n_neighbors": SOME,
+        "n_genes": SOME,
+        "gene_sets": ("markers", "hallmark", "go_bp_2021", "a .gmt file"),
+        "n_splits": SOME,
+        "n_seeds": Bounds(2),
+        "original_epochs": SOME,
+        "n_perms": SOME,
+        "n_planted": SOME,
+        "planted_cells": Bounds(100),
+        "device": DEVICES,
+    },
+    "hopfield": {
+        "n_genes": Bounds(2),
+        "n_neighbors": SOME,
+        "ridge": Bounds(0),
+        "circuits": "data",
+        "n_resamples": Bounds(2),
+        "n_splits": SOME,
+        "device": DEVICES[:3],
+    },
+    "scyan": {
+        "table": "file",
+        "coding": ("signed", "symbols", "binary"),
+        "transform": ("none", "asinh", "logicle"),
+        "cofactor": Bounds(1e-6),
+        "background": Bounds(0, 1),
+        "penalty": Bounds(0),
+        "contamination": Bounds(-1, 0.5),
+        "min_delta": Bounds(1e-6),
+        "n_seeds": SOME,
+    },
+    "smoother": {
+        "noise": Bounds(0),
+        "n_neighbors": SOME,
+        "prior": ("icar", "car", "sar", "isar"),
+        "rho": Bounds(-1, 1),
+        "smoothing": Bounds(0),
+        "n_genes": SOME,
+        "n_comps": SOME,
+        "n_seeds": SOME,
+        "n_pairs": SOME,
+        "epochs": SOME,
+    },
+}
+SEED = Bounds(0, 2**32 - 1)
+
+
+def _limit(chapter: str, name: str) -> Any:
+    return SEED if name == "seed" else LIMITS.get(chapter, {}).get(name)
+
+
+def in_words(chapter: str, name: str) -> str:
+    """The limits of a parameter as words for a list, or an empty string."""
+    limit = _limit(chapter, name)
+    if isinstance(limit, tuple):
+        return "one of " + ", ".join(limit)
+    return "" if limit in (None, "data", "file", SEED) else str(limit)
+
+
+def _refuse(name: str, value: object, must: str, *hints: str) -> None:
+    words = [f"Parameter `{name}` is {value!r}, but must be {must}.", *hints]
+    raise ParameterError(" ".join(w for w in words if w))
+
+
+def _check_one(parameter: Parameter, value: Any, limit: Any) -> None:
+    from scmods import datasets
+
+    name = parameter.name
+    if isinstance(limit, Bounds):
+        below = limit.low is not None and not value >= limit.low
+        above = limit.high is not None and not value <= limit.high
+        if below or above:
+            _refuse(name, value, str(limit), f"Its default: -p {name}={parameter.default}.")
+    elif isinstance(limit, tuple):
+        # "cuda:1" is a device, too
+        is_path = value.endswith(".gmt") and limit[-1].endswith("file")
+        if value not in limit and value.partition(":")[0] not in limit and not is_path:
+            words = f"one of {', '.join(limit)}"
+            _refuse(
+                name, value, words, _checks.nearest(value, limit), f"Write -p {name}={parameter.default}."
+            )
+    elif limit == "file":
+        if value and not Path(value).is_file():
+            _refuse(name, value, "a file that exists, or empty", f"Working folder: {Path.cwd()}.")
+    elif limit == "data":
+        for one in filter(None, (v.strip() for v in value.split(","))):
+            if one not in datasets.names():
+                known = datasets.names()
+                _refuse(name, one, f"one of {', '.join(known)}", _checks.nearest(one, known))
+
+
+def check_values(chapter: str, known: Mapping[str, Parameter], given: Mapping[str, Any]) -> None:
+    """Refuse values outside their limits.
+
+    Parameters
+    ----------
+    chapter
+        Name of the chapter; a notebook of another name has no limits but those of the seed.
+    known
+        Its parameters.
+    given
+        Values of the declared types.
+
+    Raises
+    ------
+    ParameterError
+        With the name, the value, what is allowed, and the nearest or the default.
+    """
+    for name, value in given.items():
+        limit = _limit(chapter, name)
+        if limit is not None:
+            _check_one(known[name], value, limit)
