@@ -1,5 +1,7 @@
 """Lints of the chapters: what a page needs before it is worth running.
 
+What a lesson needs is in test_lessons.py, what any prose needs in test_prose.py.
+
 Each lint returns the faults of one notebook as sentences; `sound` is a notebook without any, and the second
 half of this file breaks it in one place at a time, so that every lint is known to find what it is for.
 """
@@ -18,7 +20,6 @@ import yaml
 from scmods._book import notebook_file
 from scmods._book.notebook_file import tags
 from scmods._book.params import ParameterError, parameters
-from scmods._book.participant import leaks, participant
 from scmods._book.run_list import read_runs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -80,18 +81,6 @@ def lint_outputs(notebook: dict) -> list[str]:
     return faults if kept else [*faults, "no cell has an output that nbval could compare"]
 
 
-def lint_solutions(notebook: dict) -> list[str]:
-    faults = leaks(notebook, participant(notebook))
-    labels = re.findall(r"\{exercise(?:-start)?\}.*\n(?:\s*:\w+:.*\n)*?\s*:label: (\S+)", prose(notebook))
-    solved = re.findall(r"\{solution(?:-start)?\} (\S+)", prose(notebook))
-    if len(labels) < 3:
-        faults.append(f"{len(labels)} exercises with a label, but at least three are needed")
-    faults += [f"exercise {label} has no solution" for label in labels if label not in solved]
-    return faults + [
-        f"solution of {name}, which is no exercise here" for name in solved if name not in labels
-    ]
-
-
 def lint_independence(notebook: dict) -> list[str]:
     """Names that only solutions define must not be used later: the participants' copy would stop there."""
     public, secret, faults = set(), set(), []
@@ -142,58 +131,6 @@ def lint_claims(notebook: dict) -> list[str]:
     return [] if found else ["nothing is claimed: claim('held-out R2', value, low=0.8)"]
 
 
-def without_code(text: str) -> str:
-    """Prose without fences of code, inline code, roles, mathematics, addresses and options of directives."""
-    text = re.sub(r"^(`{3,})(?:\{(?:code|math)[\w-]*\}|\w|\s*\n).*?^\1\s*$", "", text, flags=re.M | re.S)
-    text = re.sub(r"\$\$.*?\$\$|\$[^$\n]+\$|`[^`\n]*`", "", text, flags=re.S)
-    text = re.sub(r"https?://\S+|\bdoi:\S+|\b10\.\d{4,}/\S+|\]\([^)]*\)", "", text)
-    return re.sub(r"^\s*:[\w-]+:.*$", "", text, flags=re.M)
-
-
-def lint_numbers(notebook: dict) -> list[str]:
-    faults = []
-    for cell in of_kind(notebook, "markdown"):
-        if "allow-numbers" not in tags(cell):
-            found = re.findall(
-                r"(?<![\w.])\d+\.\d+|\d+(?:\.\d+)?\s?(?:%|per cent\b)", without_code(cell["source"])
-            )
-            faults += [
-                f"number {n} typed into cell {start(cell)}: compute it, or tag `allow-numbers`" for n in found
-            ]
-    return faults
-
-
-def items_below(text: str, words: str) -> int:
-    """List items between a heading, bold line or directive with the words and the next heading."""
-    lines = text.splitlines()
-    mark = re.compile(rf"^(?:#+ |\*\*|[`:]{{3,}}\{{\w+\}} ).*\b{words}\b", re.I)
-    first = next((i for i, line in enumerate(lines) if mark.match(line)), None)
-    if first is None:
-        return -1
-    count = 0
-    for line in lines[first + 1 :]:
-        if re.match(r"#+ |\*\*[^*]+\*\*\s*$|[`:]{3,}\{", line):
-            break
-        count += bool(re.match(r"(?:[-*]|\d+\.) ", line))
-    return count
-
-
-def lint_frame(notebook: dict) -> list[str]:
-    text, faults = prose(notebook), []
-    for words, low, high in (("questions?", 1, 3), ("objectives", 5, 7), ("key points", 5, 7)):
-        count = items_below(text, words)
-        name = words.rstrip("?")
-        if count < 0:
-            faults.append(f"there is no heading or bold line {name!r}")
-        elif not low <= count <= high:
-            faults.append(f"{count} items below {name!r}, expected {low} to {high}")
-    if not re.search(r"^(?:#+ |\*\*|[`:]{3,}\{\w+\} ).*prerequisites", text, flags=re.I | re.M):
-        faults.append("there is no heading or bold line 'prerequisites'")
-    if not re.search(r"\b\d+\s+minutes\b", text):
-        faults.append("the time is missing: write 'NN minutes'")
-    return faults
-
-
 def lint_title(notebook: dict) -> list[str]:
     first = notebook["cells"][0]
     heads = re.findall(r"^# .+$", prose(notebook), flags=re.M)
@@ -205,14 +142,11 @@ LINTS: list[Callable[[dict], list[str]]] = [
     lint_parameters,
     lint_kernel,
     lint_outputs,
-    lint_solutions,
     lint_independence,
     lint_width,
     lint_paths,
     lint_prose,
     lint_claims,
-    lint_numbers,
-    lint_frame,
     lint_title,
 ]
 
@@ -277,11 +211,8 @@ def exercise(name: str) -> list[dict]:
 
 
 def sound() -> dict:
-    points = "\n".join(f"- point {i}" for i in range(5))
-    head = f"(top)=\n# Title\n\n**Questions**\n- why?\n\n**Objectives**\n{points}"
-    head += "\n\n**Prerequisites**\nNone. 45 minutes."
     cells = [
-        md(head),
+        md("(top)=\n# Title"),
         code('dataset: str = "toy"  # data\nseed: int = 0  # start', "parameters"),
         code("from scmods import claim", "hide-input"),
         md("First, see `0.5` and $x = 0.3$, or https://x.org/1.5."),
@@ -289,7 +220,7 @@ def sound() -> dict:
         md("Then."),
         code('claim("x", x, low=1)', *CHECKED, text="x: within [1, ...]"),
         *[c for name in ("ex-a", "ex-b", "ex-c") for c in exercise(name)],
-        md(f"## Key points\n{points}"),
+        md("## Key points"),
     ]
     return {
         "cells": cells,
@@ -329,14 +260,10 @@ def append(*cells: dict) -> Callable[[dict], object]:
             lambda n: n["cells"][6]["outputs"][0]["metadata"].update(claim={"value": 1}),
             "stores a claimed value",
         ),
-        (lint_solutions, lambda n: n["cells"].__delitem__(slice(7, 11)), "2 exercises with a label"),
-        (lint_solutions, lambda n: n["cells"].__delitem__(slice(8, 11)), "exercise ex-a has no solution"),
         (
-            lint_solutions,
             append(md("```{solution-start} ex-z\n```", "solution")),
             "which is no exercise here",
         ),
-        (lint_solutions, append(md("```{solution-start} ex-a\n```")), "without the tag `solution`"),
         (lint_independence, append(code("y = answer_a")), "uses `answer_a`, which only a solution defines"),
         (lint_width, append(code("x" * 73)), "code line of 73 characters"),
         (lint_paths, append(code('read("/ho' + 'me/me/x")')), "absolute path"),
@@ -347,12 +274,6 @@ def append(*cells: dict) -> Callable[[dict], object]:
             "no prose between the code cells 'a = 1' and 'b = 1'",
         ),
         (lint_claims, lambda n: n["cells"].pop(6), "nothing is claimed"),
-        (lint_numbers, append(md("It reaches 0.87 here.")), "number 0.87 typed"),
-        (lint_numbers, append(md("In 30 % of cells.")), "number 30 % typed"),
-        (lint_frame, lambda n: n["cells"].pop(), "no heading or bold line 'key points'"),
-        (lint_frame, append(md("")) and replace(0, "# Title\n**Questions**\n- a"), "'objectives'"),
-        (lint_frame, replace(-1, "## Key points\n- one"), "1 items below 'key points', expected 5 to 7"),
-        (lint_frame, replace(0, "# Title"), "the time is missing"),
         (lint_title, append(md("# Another")), "the one title"),
         (lint_title, lambda n: n["cells"].pop(0), "the one title"),
     ],
@@ -361,9 +282,3 @@ def test_each_lint_finds_its_fault(lint: Callable, breakage: Callable, text: str
     notebook = sound()
     breakage(notebook)
     assert any(text in fault for fault in lint(notebook)), lint(notebook)
-
-
-def test_numbers_are_allowed_in_a_tagged_cell() -> None:
-    notebook = sound()
-    notebook["cells"].append(md("Planck's constant is 6.626.", "allow-numbers"))
-    assert lint_numbers(notebook) == []

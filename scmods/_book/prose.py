@@ -13,7 +13,7 @@ TITLED = ("admonition", "exercise", "exercise-start", "tab-item", "card", "grid-
 ROLE = re.compile(r"\{([\w:-]+)\}`([^`]*)`")
 DROPPED = (
     r"\$\$.*?\$\$|\$[^$\n]+\$|`[^`\n]*`|<!--.*?-->|https?://\S+|\bdoi:\S+|\b10\.\d{4,}/\S+"
-    r"|(?<=\])\([^)]*\)|^\([^()\s]+\)=[ \t]*$|^\s*:[\w-]+:.*$"
+    r"|(?<=\])\([^)]*\)|^\([^()\s]+\)=[ \t]*$|^[ \t]*:[\w-]+:[^\n]*$"
 )
 TIME = re.compile(r"^\*\*Time\*\* (\d+) minutes taught, (\d+) minutes of exercises$", re.M)
 
