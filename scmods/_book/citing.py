@@ -25,9 +25,11 @@ def method_key(notebook: dict[str, Any]) -> str:
 
 def _line(entry: Entry) -> str:
     """One entry of the bibliography as a sentence of plain text."""
+    from pybtex.richtext import Text
+
     authors = [" ".join(map(str, p.rich_last_names)) for p in entry.persons.get("author", [])]
     who = authors[0] + " et al." if len(authors) > 2 else " and ".join(authors)
-    fields = {name: str(entry.rich_fields[name]) for name in entry.fields}
+    fields = {name: str(Text.from_latex(text)) for name, text in entry.fields.items()}
     where = next(
         (fields[n] for n in ("journal", "booktitle", "publisher", "howpublished") if fields.get(n)), ""
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from scmods._book.file_facts import FileFacts
 
-__all__ = ["candidates"]
+__all__ = ["candidates", "places"]
 
 LABELS = (
     "cell_type",

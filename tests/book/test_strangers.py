@@ -176,7 +176,7 @@ def test_a_large_file_is_looked_at_without_loading_it(
         raise MemoryError
 
     monkeypatch.setattr(ad, "read_h5ad", refuse)
-    assert facts(path).cells == 186
+    assert facts(path).cells == 134
 
 
 def test_coding_of_a_table_beside_the_file_is_recognised(tmp_path: Path) -> None:
