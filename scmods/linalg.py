@@ -19,6 +19,14 @@ def fix_signs(vectors: Float[Tensor, "*batch rows comps"]) -> Float[Tensor, "*ba
     ----------
     vectors
         Vectors in the columns; a column of zeros stays as it is.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from scmods import linalg
+    >>> linalg.fix_signs(torch.tensor([[1.0, 2.0], [-3.0, 1.0]]))
+    tensor([[-1.,  2.],
+            [ 3.,  1.]])
     """
     if vectors.shape[-2] == 0:
         return vectors
@@ -54,6 +62,15 @@ def low_rank_eigh(
     -----
     O(rows rank² + batch rank³) time, O(batch rows rank) memory; a dense decomposition needs
     O(batch rows³) and O(batch rows²).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from scmods import linalg
+    >>> factor, core = torch.tensor([[3.0], [4.0]], dtype=torch.float64), torch.tensor([[[2.0]]], dtype=torch.float64)
+    >>> values, vectors = linalg.low_rank_eigh(factor, core)
+    >>> values.round(decimals=6).tolist(), vectors[0, :, 0].round(decimals=6).tolist()
+    ([[50.0]], [0.6, 0.8])
     """
     q, t = torch.linalg.qr(factor)
     small = t @ core @ t.T
@@ -74,6 +91,14 @@ def principal_angles(
     ----------
     a, b
         Matrices of full column rank with the same rows.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from scmods import linalg
+    >>> a, b = torch.eye(3)[:, :2], torch.eye(3)[:, 1:]
+    >>> linalg.principal_angles(a, b).round(decimals=4).abs().tolist()
+    [1.0, 0.0]
     """
     q, _ = torch.linalg.qr(a)
     p, _ = torch.linalg.qr(b)

@@ -61,6 +61,12 @@ def permutation_pvalue(observed: Any, null: Any, *, alternative: str = "greater"
     -----
     The observed order is itself one of the permutations, hence the +1 (Phipson and Smyth, Statistical
     Applications in Genetics and Molecular Biology 9, 2010). Ties count against the observation.
+
+    Examples
+    --------
+    >>> from scmods import stats
+    >>> stats.permutation_pvalue(3.0, [1.0, 2.0, 0.5])
+    0.25
     """
     _checks.one_of("alternative", alternative, ("greater", "less", "two-sided"))
     value, draws = _array("`observed`", observed), _array("`null`", null)
@@ -102,6 +108,12 @@ def benjamini_hochberg(p: Any, axis: int | None = None) -> np.ndarray:
     References
     ----------
     Benjamini and Hochberg, Journal of the Royal Statistical Society B 57, 1995.
+
+    Examples
+    --------
+    >>> from scmods import stats
+    >>> stats.benjamini_hochberg([0.5, 0.0625, 0.125, 1.0]).tolist()
+    [0.6666666666666666, 0.25, 0.25, 1.0]
     """
     p = _array("`p`", p)
     if p.size and (p.min() < 0 or p.max() > 1):
@@ -149,6 +161,13 @@ def bootstrap_interval(
     ------
     ValueError
         If there are fewer than two rows, or a value is NaN.
+
+    Examples
+    --------
+    >>> from scmods import stats
+    >>> low, high = stats.bootstrap_interval([1.0, 2.0, 3.0, 4.0], seed=0)
+    >>> 1 <= low < 2.5 < high <= 4
+    True
     """
     values = np.atleast_1d(_array("`values`", values))
     _checks.integer("seed", seed, 0)
@@ -186,6 +205,12 @@ def r2(y: Any, prediction: Any, *, baseline: Any = None) -> Any:
     ------
     ValueError
         If shapes differ, there are no cells, or a value is NaN.
+
+    Examples
+    --------
+    >>> from scmods import stats
+    >>> stats.r2([1.0, 2.0, 3.0], [1.0, 2.0, 2.0]), stats.r2([1.0, 2.0, 3.0], [2.0, 2.0, 2.0])
+    (0.5, 0.0)
     """
     y, prediction = _pair(y, prediction)
     base = y.mean(axis=0) if baseline is None else _array("`baseline`", baseline)
@@ -210,6 +235,12 @@ def explained_variance(y: Any, prediction: Any) -> Any:
     ------
     ValueError
         If shapes differ, there are no cells, or a value is NaN.
+
+    Examples
+    --------
+    >>> from scmods import stats
+    >>> stats.explained_variance([1.0, 2.0, 3.0], [11.0, 12.0, 13.0])
+    1.0
     """
     y, prediction = _pair(y, prediction)
     return _share(y, (y - prediction).var(axis=0), y.var(axis=0))
@@ -242,6 +273,12 @@ def jaccard(a: Collection[Hashable], b: Collection[Hashable]) -> float:
     ----------
     a, b
         Names; order and repetition do not count. A text is refused, because it would be a set of letters.
+
+    Examples
+    --------
+    >>> from scmods import stats
+    >>> stats.jaccard({"A", "B", "C"}, {"B", "C", "D"})
+    0.5
     """
     for what, one in (("a", a), ("b", b)):
         if isinstance(one, str):
@@ -259,6 +296,12 @@ def expected_overlap(n_a: int, n_b: int, total: int) -> float:
         Sizes of the subsets.
     total
         Number of things to choose from.
+
+    Examples
+    --------
+    >>> from scmods import stats
+    >>> stats.expected_overlap(50, 50, 1000)
+    2.5
     """
     total = _checks.integer("total", total)
     return _checks.integer("n_a", n_a, 0, total) * _checks.integer("n_b", n_b, 0, total) / total
@@ -273,6 +316,12 @@ def chance_jaccard(n_a: int, n_b: int, total: int) -> float:
         Sizes of the subsets, not both 0.
     total
         Number of things to choose from.
+
+    Examples
+    --------
+    >>> from scmods import stats
+    >>> round(stats.chance_jaccard(50, 50, 1000), 4)
+    0.0259
     """
     from scipy.stats import hypergeom
 
@@ -303,6 +352,14 @@ def hypergeometric_pvalue(overlap: Any, n_a: Any, n_b: Any, total: Any) -> Any:
     ------
     ValueError
         If numbers are not whole, or the overlap is impossible.
+
+    Examples
+    --------
+    All three of three, drawn from six, belong to a set of three:
+
+    >>> from scmods import stats
+    >>> round(stats.hypergeometric_pvalue(3, 3, 3, 6), 6)
+    0.05
     """
     from scipy.stats import hypergeom
 

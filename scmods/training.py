@@ -65,6 +65,13 @@ class TrainingPlan:
     ------
     TypeError, ValueError
         If a field has the wrong type or a value outside its range.
+
+    Examples
+    --------
+    >>> from scmods import training
+    >>> plan = training.TrainingPlan(max_epochs=20, patience=5)
+    >>> plan.max_epochs, plan.batch_size, plan.accelerator
+    (20, 128, 'cpu')
     """
 
     max_epochs: int = 100
@@ -110,6 +117,14 @@ class History:
         Epoch, counted from 0, whose weights the module holds.
     seconds
         Wall time of the whole training.
+
+    Examples
+    --------
+    >>> from scmods import training
+    >>> history = training.History([2.0, 1.0, 0.5], [2.0, 0.9, 1.1], best_epoch=1, seconds=0.1)
+    >>> train_losses, val_losses = history
+    >>> val_losses[history.best_epoch]
+    0.9
     """
 
     train_losses: list[float]
@@ -342,6 +357,21 @@ def train(
     The same seed gives the same weights bit by bit on one CPU. The generators of torch, numpy and Python are
     not touched. With several devices each gets its part of every batch: the number of steps does not change.
     Memory: the tensors, one batch, and one more copy of the weights when there are validation cells.
+
+    Examples
+    --------
+    A module brings its own loss:
+
+    >>> import torch
+    >>> from scmods import training
+    >>> class Line(torch.nn.Linear):
+    ...     def loss(self, batch):
+    ...         return ((self(batch[0]) - batch[1]) ** 2).mean()
+    >>> x = torch.linspace(-1, 1, 32)[:, None]
+    >>> plan = training.TrainingPlan(max_epochs=3, batch_size=8)
+    >>> history = training.train(Line(1, 1), (x, 2 * x), plan=plan)
+    >>> len(history.train_losses), history.train_losses[-1] < history.train_losses[0]
+    (3, True)
     """
     _check_tensors("tensors", tensors)
     if validation is not None:

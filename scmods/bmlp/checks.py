@@ -71,6 +71,13 @@ def check_input(
     ------
     MissingKeyError, ValueError, TypeError, FileNotFoundError
         With the value, what was expected, what exists and what to do.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata = bmlp.planted(120, 40, n_module=5)
+    >>> bmlp.check_input(adata, cluster_key="cell_type", target="targets", n_genes=10).loc["cells", "found"]
+    '120'
     """
     import pandas as pd
 
@@ -128,6 +135,14 @@ def markers(
     -------
     Label -> gene names. The sets come from the same cells as the modules: a hit names the cell type that a
     module marks; its p-value is no evidence from other data.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata = bmlp.planted(120, 40, n_module=5)
+    >>> sets = bmlp.markers(adata, "cell_type", n_genes=3)
+    >>> len(sets), {len(genes) for genes in sets.values()}
+    (4, {3})
     """
     from sklearn.feature_selection import f_classif
 
@@ -157,6 +172,16 @@ def module_lists(table: pd.DataFrame) -> dict[str, list[str]]:
     Returns
     -------
     Gene names in the order of the table, by name: ``"output 0, mode 2, positive end"``.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata = bmlp.planted(120, 40, n_module=5)
+    >>> bmlp.split(adata)
+    >>> model = bmlp.fit(adata, target="targets")
+    >>> lists = bmlp.module_lists(bmlp.modules(adata, n_genes=3))
+    >>> len(lists), next(iter(lists))
+    (6, 'output 0, mode 0, positive end')
     """
     out: dict[str, list[str]] = {}
     for row in table.itertuples():
@@ -187,6 +212,13 @@ def testable(
     Returns
     -------
     The modules that can be tested, and for the others the number of their genes that occur in a set.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> modules = {"good": ["A", "B", "C"], "poor": ["D", "E", "F"]}
+    >>> bmlp.testable(modules, {"set": ["A", "B", "C", "D"]}, background=list("ABCDEFG"))
+    ({'good': ['A', 'B', 'C']}, {'poor': 1})
     """
     match = match_genes(background, read_gene_sets(gene_sets))
     spelled = dict(zip(match.measured, match.names, strict=True))
@@ -214,6 +246,14 @@ def frequency_table(adata: AnnData, *, key_added: str = "freq") -> pd.DataFrame:
     ------
     MissingKeyError
         `frequencies` was not run under this prefix.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata = bmlp.planted(120, 40, n_module=5)
+    >>> bmlp.frequencies(adata, n_comps=2)
+    >>> list(bmlp.frequency_table(adata).columns)
+    ['eigenvalue', 'gap', 'participation', 'residual']
     """
     import pandas as pd
 
@@ -252,6 +292,15 @@ def fit_table(adata: AnnData, model: QuadraticModel, *, key_added: str = "bmlp")
     ------
     MissingKeyError
         `fit` was not run under this prefix.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata = bmlp.planted(120, 40, n_module=5)
+    >>> bmlp.split(adata)
+    >>> model = bmlp.fit(adata, target="targets")
+    >>> list(bmlp.fit_table(adata, model).columns)
+    ['c', 'ridge', 'linear', 'interactions', 'r2', 'r2_linear']
     """
     import pandas as pd
 
@@ -285,6 +334,14 @@ def mean_loss(adata: AnnData, target: str, loss: str = "mse", *, split_key: str 
     ------
     MissingKeyError, ValueError
         No such target or split, or an unknown loss.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata = bmlp.planted(120, 40, n_module=5)
+    >>> bmlp.split(adata)
+    >>> bmlp.mean_loss(adata, "targets") > 0
+    True
     """
     _checks.one_of("loss", loss, ("mse", "l1"))
     _checks.key(adata, "obsm", target, "Run `bmlp.frequencies(adata)` first.")
@@ -312,6 +369,15 @@ def z_scores(adata: AnnData, *, key_added: str = "bmlp") -> np.ndarray:
     ------
     MissingKeyError
         `fit` was not run under this prefix.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata = bmlp.planted(120, 40, n_module=5)
+    >>> bmlp.split(adata)
+    >>> model = bmlp.fit(adata, target="targets")
+    >>> bmlp.z_scores(adata).shape
+    (120, 40)
     """
     keys = Keys(key_added)
     _checks.key(adata, "uns", keys.info, "Run `bmlp.fit(adata)` first.")

@@ -58,6 +58,15 @@ class QuadraticModel:
     scalars
         Refit numbers per output: added constant, factor of the linear part, factor of the interactions;
         (0, 1, 1) without a refit.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from scmods import bmlp
+    >>> x = torch.randn(50, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    >>> model = bmlp.fit_quadratic(x, (x[:, :1] * x[:, 1:2]))
+    >>> model.predict(x).shape, model.interaction_matrix(torch.ones(1, dtype=torch.float64)).shape
+    (torch.Size([50, 1]), torch.Size([3, 3]))
     """
 
     intercept: Float[Tensor, " outputs"]
@@ -206,6 +215,18 @@ def fit_quadratic(
     -----
     O(cells³ + cells² genes); memory O(cells²). Above about 5,000 cells use
     `scmods.bmlp.primal.fit_quadratic_pcs`, the same model in principal components.
+
+    Examples
+    --------
+    A product of two genes is found as their interaction, one half on either side:
+
+    >>> import torch
+    >>> from scmods import bmlp
+    >>> x = torch.randn(50, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    >>> model = bmlp.fit_quadratic(x, x[:, :1] * x[:, 1:2])
+    >>> found = model.interaction_matrix(torch.ones(1, dtype=torch.float64))
+    >>> round(found[0, 1].item(), 2), round(found[1, 0].item(), 2)
+    (0.5, 0.5)
     """
     genes, mean = x.shape[1], y.mean(dim=0)
     centred, inner = y - mean, x @ x.T / genes
@@ -322,6 +343,17 @@ def refit_low_rank(
     Returns
     -------
     The refitted model (its ``loo`` holds leave-one-out predictions of the cells in `x`) and those predictions.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from scmods import bmlp
+    >>> x = torch.randn(80, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    >>> y = x[:, :1] * x[:, 1:2]
+    >>> model = bmlp.fit_quadratic(x[:40], y[:40])
+    >>> low, loo = bmlp.refit_low_rank(model, x[40:], y[40:], rank=2)
+    >>> low.factor.shape, loo.shape
+    (torch.Size([2, 3]), torch.Size([40, 1]))
     """
     vectors = (model.eigenmodes(rank)[1] if modes is None else modes)[:, :, :rank]
     linear = x @ model.linear.T

@@ -218,6 +218,14 @@ class BilinearMLP(nn.Module):
         terms which its interaction matrices do not show.
     generator
         Source of the initial weights, U(-1/sqrt(n), 1/sqrt(n)) with n inputs; the global one is not touched.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from scmods import bmlp
+    >>> layer = bmlp.BilinearMLP(n_genes=4, n_hidden=8, n_outputs=2)
+    >>> layer(torch.ones(3, 4)).shape
+    torch.Size([3, 2])
     """
 
     def __init__(

@@ -60,6 +60,13 @@ class Config:
     n_pcs
         Train on this many principal directions of the training cells and lift the weights back to genes: the
         same layer with L and R restricted to their span. ``None`` trains on all genes.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> config = bmlp.Config.repaired(40, 3, n_epochs=5)
+    >>> config.d_input, config.d_output, config.n_epochs
+    (40, 3, 5)
     """
 
     d_input: int = 1000
@@ -328,6 +335,19 @@ class ScBMLPClassifier(_ScBMLP):
     ----------
     cfg
         Sizes and recipe; ``d_output`` is the number of classes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from anndata import AnnData
+    >>> from scmods import bmlp
+    >>> adata = AnnData(np.random.default_rng(0).normal(size=(60, 4)))
+    >>> adata.obs["cell_type"] = np.where(adata.X[:, 0] > 0, "A", "B")
+    >>> train, val, test = bmlp.get_classification_datasets(adata, "cell_type")
+    >>> model = bmlp.ScBMLPClassifier(bmlp.Config(4, 8, 2, n_epochs=2))
+    >>> history = model.fit(train, val)
+    >>> len(history.train_losses)
+    2
     """
 
     def __init__(self, cfg: Config | None = None) -> None:

@@ -148,6 +148,15 @@ def baselines(
     -----
     Models that stop early use val to stop; all others fit on train and val. Genes are scaled by the moments of
     train and val. Cost: about one fit per model and seed.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata = bmlp.planted(120, 40, n_module=5)
+    >>> bmlp.split(adata)
+    >>> table = bmlp.baselines(adata, target="targets", models=("mean", "closed form"), seeds=(0,))
+    >>> list(table.columns), len(table)
+    (['model', 'seed', 'output', 'r2'], 6)
     """
     import pandas as pd
 
@@ -202,6 +211,15 @@ def rank_curve(
     ------
     MissingKeyError, TypeError, ValueError
         Missing slots, raw counts, NaN, or a rank that is too large.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata = bmlp.planted(120, 40, n_module=5)
+    >>> bmlp.split(adata)
+    >>> table = bmlp.rank_curve(adata, target="targets", ranks=(0, 1, 2))
+    >>> table.shape
+    (9, 4)
     """
     import pandas as pd
 
@@ -255,6 +273,14 @@ def permuted_null(
     Notes
     -----
     All permutations share one eigendecomposition: c is the one that the observed targets choose.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata = bmlp.planted(120, 40, n_module=5)
+    >>> bmlp.split(adata)
+    >>> list(bmlp.permuted_null(adata, target="targets", n_perms=2).columns)
+    ['output', 'r2', 'null_r2_mean', 'null_r2_max', 'p_value', 'gain', 'p_interaction']
     """
     import pandas as pd
 
@@ -311,6 +337,16 @@ def leakage(
     Returns
     -------
     One row per frequency: ``transductive`` and ``inductive`` test R², both against the frequencies of all cells.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata = bmlp.planted(120, 40, n_module=5)
+    >>> bmlp.frequencies(adata, n_comps=2)
+    >>> bmlp.split(adata)
+    >>> model = bmlp.fit(adata)
+    >>> list(bmlp.leakage(adata).columns)
+    ['output', 'transductive', 'inductive']
     """
     import pandas as pd
 

@@ -245,6 +245,14 @@ def frequencies(
     Exact neighbours: O(cells² genes) in blocks. The eigenvectors are solved sparsely and every residual is
     checked, see `scmods.graph.eigenpairs`. Sparse, backed, half-precision and view matrices work.
     Source: Belkin & Niyogi, Neural Computation 15, 2003, doi:10.1162/089976603321780317.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata = bmlp.planted(120, 40, n_module=5)
+    >>> bmlp.frequencies(adata, n_comps=2)
+    >>> adata.obsm["X_freq"].shape, adata.uns["freq_vals"].shape
+    ((120, 2), (2,))
     """
     adata = adata.copy() if copy else adata
     keys = FreqKeys(key_added)
@@ -307,6 +315,14 @@ def largest_component(adata: AnnData, *, key_added: str = "freq") -> AnnData:
         `frequencies` was not run under this prefix.
     ValueError
         The component has too few cells for the same number of neighbours or frequencies.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata = bmlp.planted(120, 40, n_module=5)
+    >>> bmlp.frequencies(adata, n_comps=2)
+    >>> bmlp.largest_component(adata).n_obs
+    120
     """
     options = _settings(adata, key_added)
     _, labels = graph.components(adata.obsp[FreqKeys(key_added).adjacency])
@@ -341,6 +357,16 @@ def inductive_frequencies(
     ``None`` or the copy, with the new coordinates (cells, n_comps), unit norm over the train and val cells,
     and ``uns["freq_inductive"]`` with their eigenvalues. Where a test cell has too few edges for the
     equation, the mean of its neighbours is used, and ``"mean_of_neighbors"`` says for how many entries.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata = bmlp.planted(120, 40, n_module=5)
+    >>> bmlp.frequencies(adata, n_comps=2)
+    >>> bmlp.split(adata)
+    >>> bmlp.inductive_frequencies(adata)
+    >>> adata.obsm["X_freq_inductive"].shape
+    (120, 2)
     """
     adata = adata.copy() if copy else adata
     options, rows = _settings(adata, key_added), parts(adata, split_key)

@@ -15,6 +15,12 @@ class FreqKeys:
     ----------
     key_added
         Prefix given to `frequencies`, ``"freq"`` by default.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> bmlp.FreqKeys("mine").vectors
+    'X_mine'
     """
 
     key_added: str = "freq"
@@ -48,6 +54,12 @@ class Keys:
     ----------
     key_added
         Prefix given to `fit`, ``"bmlp"`` by default.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> bmlp.Keys("mine").prediction
+    'mine_prediction'
     """
 
     key_added: str = "bmlp"

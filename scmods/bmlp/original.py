@@ -76,6 +76,13 @@ def myeloid_dev_freq(
         The data set is not at hand and cannot be downloaded.
     ValueError
         No counts, too many neighbours or frequencies, a split that leaves a set empty.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata, train, val, test = bmlp.myeloid_dev_freq(n_freq_comps=2)  # doctest: +SKIP
+    >>> adata.obsm["X_freq"].shape  # doctest: +SKIP
+    (2660, 2)
     """
     adata = scaled(load(dataset), dataset)
     get_freqs(adata, k_neighbors, n_freq_comps, device)
@@ -117,6 +124,13 @@ def myeloid_dev_type(
     ------
     DataUnavailableError, ValueError
         As for `myeloid_dev_freq`; also missing labels and classes with fewer than 3 cells.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata, train, val, test = bmlp.myeloid_dev_type()  # doctest: +SKIP
+    >>> len(train) + len(val) + len(test)  # doctest: +SKIP
+    2660
     """
     adata = scaled(load(dataset), dataset)
     if class_key not in adata.obs:
@@ -158,6 +172,14 @@ def get_freqs(adata: AnnData, k: int = 15, n_freqs: int = 50, device: str = "cpu
     -----
     Neighbour search O(cells² genes) in blocks; eigenvectors by `scmods.graph.eigenpairs`, sparse and checked.
     Of two close eigenvalues only the plane of their vectors is defined: see ``graph.eigenpairs(...).gaps``.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata = bmlp.planted(100, 40, n_module=5)
+    >>> bmlp.get_freqs(adata, k=10, n_freqs=2)
+    >>> adata.obsm["X_freq"].shape
+    (100, 2)
     """
     n = adata.n_obs
     k = _checks.integer("k", k, 1, n - 1, f"There are {n} cells: pass k={max(1, min(15, n - 1))} or fewer.")
@@ -215,6 +237,14 @@ def get_regression_datasets(
         No such entry.
     TypeError, ValueError
         Targets that are not numbers or not finite, a split that leaves a set empty.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata = bmlp.planted(100, 40, n_module=5)
+    >>> train, val, test = bmlp.get_regression_datasets(adata, "targets")
+    >>> len(train) + len(val) + len(test), train[0][1].shape
+    (100, torch.Size([3]))
     """
     _checks.key(adata, "obsm", target_key, "Make the frequencies first: `get_freqs(adata)`.")
     what = f"`adata.obsm[{target_key!r}]`"
@@ -248,6 +278,14 @@ def get_classification_datasets(
         No such column.
     ValueError
         Missing labels, one class, or classes with fewer than 3 cells.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata = bmlp.planted(100, 40, n_module=5)
+    >>> train, val, test = bmlp.get_classification_datasets(adata, "cell_type")
+    >>> len(train) + len(val) + len(test), train[0][0].shape
+    (100, torch.Size([40]))
     """
     labels = _checks.labels(adata, class_key, smallest=3)
     raw = np.asarray(adata.obs[class_key])
@@ -286,6 +324,18 @@ def extract_gene_modules(
         `b` is neither a model nor such an array.
     ValueError
         Other number of genes, no such output, too many genes per end, or no positive mode.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from scmods import bmlp
+    >>> adata = bmlp.planted(120, 40, n_module=5)
+    >>> bmlp.split(adata)
+    >>> model = bmlp.fit(adata, target="targets")
+    >>> b = model.interaction_matrix(torch.eye(3, dtype=torch.float64)[0])
+    >>> top, bottom = bmlp.extract_gene_modules(adata, b[None], freq_idx=0, n_genes=3)
+    >>> len(top), len(bottom)
+    (3, 3)
     """
     import torch
 

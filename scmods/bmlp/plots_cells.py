@@ -93,6 +93,15 @@ def plot_frequencies(
         If the frequencies or `basis` are not stored.
     ValueError, TypeError
         If a frequency does not exist, or `basis` has fewer than two columns.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata = bmlp.planted(120, 40, n_module=5)
+    >>> bmlp.frequencies(adata, n_comps=2)
+    >>> fig = bmlp.plot_frequencies(adata, basis="X_freq")
+    >>> len(fig.data)
+    2
     """
     vectors, values = _frequencies(adata, key_added)
     which = common.chosen(outputs, vectors.shape[1])
@@ -142,6 +151,15 @@ def plot_freq_scatter(
     ------
     MissingKeyError, ValueError, TypeError
         As for `plot_frequencies`.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata = bmlp.planted(120, 40, n_module=5)
+    >>> bmlp.frequencies(adata, n_comps=2)
+    >>> fig = bmlp.plot_freq_scatter(adata, 0, basis="X_freq")
+    >>> len(fig.data)
+    1
     """
     vectors, values = _frequencies(adata, key_added)
     (which,) = common.chosen(freq_idx, vectors.shape[1], "freq_idx")
@@ -186,6 +204,15 @@ def plot_cells(
     ------
     MissingKeyError, ValueError, TypeError
         Missing basis; values that are no numbers, not finite, too few or too many, or of other cells.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata = bmlp.planted(120, 40, n_module=5)
+    >>> bmlp.frequencies(adata, n_comps=2)
+    >>> fig = bmlp.plot_cells(adata, adata.X[:, 0], title="One gene", label="expression", basis="X_freq")
+    >>> fig.layout.title.text
+    'One gene'
     """
     _checks.number("quantile", quantile, 0.5, 1.0)
     index = getattr(values, "index", None)
@@ -263,6 +290,15 @@ def plot_clusters(adata: AnnData, *, cluster_key: str, basis: str | None = None)
     ------
     MissingKeyError
         If the column or the basis does not exist.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata = bmlp.planted(120, 40, n_module=5)
+    >>> bmlp.frequencies(adata, n_comps=2)
+    >>> fig = bmlp.plot_clusters(adata, cluster_key="cell_type", basis="X_freq")
+    >>> len(fig.data)
+    4
     """
     import plotly.graph_objects as go
 

@@ -46,6 +46,15 @@ def plot_enrichment(
     ------
     TypeError, ValueError
         If an argument is no table, is empty, or if the two differ in rows or columns.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from scmods import bmlp
+    >>> values = pd.DataFrame({"set 1": [3.0, 0.5], "set 2": [0.0, 1.0]}, index=["module 1", "module 2"])
+    >>> fig = bmlp.plot_enrichment(values, values > 2)
+    >>> fig.data[0].z.shape
+    (2, 2)
     """
     import plotly.graph_objects as go
 
@@ -130,6 +139,15 @@ def plot_random_lists(
     ------
     MissingKeyError, TypeError, ValueError
         If `result` is not such a table.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> genes = [f"G{i}" for i in range(60)]
+    >>> table = bmlp.random_list_null(genes, {"set": genes[:10]}, list_size=8, n_lists=50)
+    >>> fig = bmlp.plot_random_lists(table)
+    >>> fig.layout.title.text
+    'Random gene lists with a significant set'
     """
     needed = ["background", "counted", "n_background", "n_lists", "share", "low", "high", "alpha"]
     common.require(result, needed, NULL, "result")

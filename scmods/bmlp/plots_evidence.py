@@ -58,6 +58,15 @@ def plot_scores(
     ------
     MissingKeyError, TypeError, ValueError
         If `table` is not such a table.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from scmods import bmlp
+    >>> table = pd.DataFrame({"model": ["mean", "ridge"], "seed": 0, "output": 0, "r2": [0.0, 0.5]})
+    >>> fig = bmlp.plot_scores(table)
+    >>> fig.layout.title.text
+    'Test R² of several models'
     """
     import plotly.graph_objects as go
 
@@ -123,6 +132,15 @@ def plot_rank_curve(table: pd.DataFrame, *, title: str = "Modes that an output n
     ------
     MissingKeyError, TypeError, ValueError
         If `table` is not such a table.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata = bmlp.planted(120, 40, n_module=5)
+    >>> bmlp.split(adata)
+    >>> fig = bmlp.plot_rank_curve(bmlp.rank_curve(adata, target="targets", ranks=(0, 1, 2)))
+    >>> fig.layout.title.text
+    'Modes that an output needs'
     """
     import plotly.graph_objects as go
 
@@ -177,6 +195,15 @@ def plot_null(table: pd.DataFrame, *, title: str = "Test R² against shuffled ta
     ------
     MissingKeyError, TypeError, ValueError
         If `table` is not such a table.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata = bmlp.planted(120, 40, n_module=5)
+    >>> bmlp.split(adata)
+    >>> fig = bmlp.plot_null(bmlp.permuted_null(adata, target="targets", n_perms=2))
+    >>> fig.layout.title.text
+    'Test R² against shuffled targets'
     """
     import plotly.graph_objects as go
 
@@ -227,6 +254,16 @@ def plot_comparison(table: pd.DataFrame, *, title: str = "Overlap with the most 
     ------
     MissingKeyError, TypeError, ValueError
         If `table` is not such a table.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata = bmlp.planted(120, 40, n_module=5)
+    >>> bmlp.split(adata)
+    >>> model = bmlp.fit(adata, target="targets")
+    >>> fig = bmlp.plot_comparison(bmlp.compare_with_correlation(adata, n_genes=5))
+    >>> fig.layout.title.text
+    'Overlap with the most correlated genes'
     """
     names = {"mode": "interaction mode", "linear": "linear part", "untrained": "untrained layer"}
     needed = ["output", *names, "chance"]
@@ -253,6 +290,15 @@ def plot_precision(table: pd.DataFrame, *, title: str = "Planted genes that are 
     ------
     MissingKeyError, TypeError, ValueError
         If `table` is not such a table.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from scmods import bmlp
+    >>> table = pd.DataFrame({"target": ["square"], "model": [1.0], "correlation": [0.2], "chance": [0.1]})
+    >>> fig = bmlp.plot_precision(table)
+    >>> fig.layout.title.text
+    'Planted genes that are found'
     """
     common.require(
         table,
@@ -285,6 +331,14 @@ def plot_stability(
     ------
     MissingKeyError, TypeError, ValueError
         If a table is not of that kind, there is none, or the outputs differ.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from scmods import bmlp
+    >>> fig = bmlp.plot_stability(pd.DataFrame({"output": [0, 1], "jaccard": [0.8, 0.6], "chance": [0.1, 0.1]}))
+    >>> fig.layout.title.text
+    'Do modules repeat?'
     """
     tables = dict(table) if isinstance(table, Mapping) else {"modules": table}
     fix = "Pass the table of `bmlp.seed_stability(adata)` or `bmlp.module_stability(adata, model)`."

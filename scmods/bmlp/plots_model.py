@@ -65,6 +65,13 @@ def plot_loss(
     ------
     ValueError, TypeError
         Empty or non-finite losses, text, or as many validation losses as there are not epochs.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> fig = bmlp.plot_loss([2.0, 1.0, 0.5], [2.0, 0.9, 1.1])
+    >>> fig.layout.title.text
+    'Loss while training'
     """
     import plotly.graph_objects as go
 
@@ -150,6 +157,16 @@ def plot_spectrum(adata: AnnData, *, output: int = 0, key_added: str = "bmlp") -
     ------
     MissingKeyError, ValueError, TypeError
         If there is no fit, or no such output.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata = bmlp.planted(120, 40, n_module=5)
+    >>> bmlp.split(adata)
+    >>> model = bmlp.fit(adata, target="targets")
+    >>> fig = bmlp.plot_spectrum(adata, output=0)
+    >>> fig.layout.title.text
+    'Modes of output 0'
     """
     import plotly.graph_objects as go
 
@@ -210,6 +227,16 @@ def plot_modules(
     ------
     MissingKeyError, ValueError, TypeError
         If there is no fit, or no such output or mode.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata = bmlp.planted(120, 40, n_module=5)
+    >>> bmlp.split(adata)
+    >>> model = bmlp.fit(adata, target="targets")
+    >>> fig = bmlp.plot_modules(adata, output=0, n_genes=3)
+    >>> len(fig.data[0].y)
+    6
     """
     import plotly.graph_objects as go
 
@@ -298,6 +325,16 @@ def plot_prediction(
     ------
     MissingKeyError, ValueError, TypeError
         If the fit or one of its columns is missing, or an output does not exist.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata = bmlp.planted(120, 40, n_module=5)
+    >>> bmlp.split(adata)
+    >>> model = bmlp.fit(adata, target="targets")
+    >>> fig = bmlp.plot_prediction(adata, outputs=0)
+    >>> fig.layout.title.text
+    'Observed and predicted targets, test cells'
     """
     import plotly.graph_objects as go
 

@@ -205,6 +205,16 @@ def fit_quadratic_pcs(
     components): O(cells p²) time for the sum and for the leverages, and O(p³) for the eigenvectors; memory
     O(block p + p²) beside one number per cell for every ridge and output. Components leave out the
     genes' variance beyond them, so the model equals that on the genes only when none was left out.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from scmods import bmlp
+    >>> scores = torch.randn(50, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    >>> loadings = torch.eye(4, 2, dtype=torch.float64)
+    >>> model = bmlp.fit_quadratic_pcs(scores, scores[:, :1] ** 2, loadings, n_genes=4)
+    >>> model.core.shape, model.linear.shape
+    (torch.Size([1, 2, 2]), torch.Size([1, 4]))
     """
     genes, comps = loadings.shape
     blocks = _Blocks(scores, y, n_genes, block)

@@ -44,6 +44,14 @@ def planted_precision(adata: AnnData, *, key_added: str = "bmlp") -> pd.DataFram
     ------
     MissingKeyError
         The data holds no planted modules, or was not fitted under this prefix.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata = bmlp.planted(120, 40, n_module=5)
+    >>> model = bmlp.fit(adata, target="targets", split_key=None)
+    >>> bmlp.planted_precision(adata)["target"].tolist()
+    ['square', 'product', 'product, top mode', 'mixed, quadratic', 'mixed, linear']
     """
     import pandas as pd
 
@@ -93,6 +101,13 @@ def planted_study(
     Returns
     -------
     The tables of `planted_precision` one below the other, with a column ``seed``.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> table = bmlp.planted_study(1, n_obs=120, n_vars=100)
+    >>> len(table), "correlation" in table
+    (5, True)
     """
     import pandas as pd
 

@@ -60,6 +60,15 @@ def gene_shares(
     ------
     MissingKeyError, TypeError, ValueError
         No fit under this prefix; something else than a model, or a model of other genes; no such output.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata = bmlp.planted(120, 40, n_module=5)
+    >>> bmlp.split(adata)
+    >>> model = bmlp.fit(adata, target="targets")
+    >>> bmlp.gene_shares(adata, model, output=0).shape
+    (120, 40)
     """
     info = info_of(adata, key_added)
     reader, o = _reader(adata, model), output_of(info, output)
@@ -98,6 +107,16 @@ def gene_pairs(
     ------
     MissingKeyError, TypeError, ValueError
         As for `gene_shares`; also fewer than one pair or two genes.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata = bmlp.planted(120, 40, n_module=5)
+    >>> bmlp.split(adata)
+    >>> model = bmlp.fit(adata, target="targets")
+    >>> table = bmlp.gene_pairs(adata, model, output=0, n_pairs=4)
+    >>> list(table.columns), len(table)
+    (['gene_a', 'gene_b', 'weight', 'effect', 'correlation'], 4)
     """
     import pandas as pd
 

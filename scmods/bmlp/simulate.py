@@ -88,6 +88,13 @@ def planted(
     ------
     TypeError, ValueError
         Values of the wrong kind or outside their range.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata = bmlp.planted(100, 40, n_module=5)
+    >>> adata.shape, adata.obsm["targets"].shape, sorted(set(adata.uns["truth"]["module"].tolist()))
+    ((100, 40), (100, 3), [0, 1, 2, 3, 4])
     """
     import anndata
     import pandas as pd

@@ -47,6 +47,14 @@ def split(
     ------
     ValueError
         Fractions that are not positive or do not add up to 1; too few cells; classes that are too small.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata = bmlp.planted(100, 40, n_module=5)
+    >>> bmlp.split(adata)
+    >>> adata.obs["bmlp_split"].value_counts().loc[["train", "val", "test"]].tolist()
+    [70, 15, 15]
     """
     shares = np.atleast_1d(np.asarray(fractions, dtype=object))
     wrong = [

@@ -72,6 +72,15 @@ def seed_stability(
     ------
     MissingKeyError, TypeError, ValueError
         Missing slots, raw counts, fewer than two seeds, an unknown recipe or field of `Config`.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata = bmlp.planted(120, 40, n_module=5)
+    >>> bmlp.split(adata)
+    >>> table = bmlp.seed_stability(adata, target="targets", seeds=(0, 1), n_genes=5, n_epochs=2, d_hidden=4)
+    >>> list(table.columns)
+    ['output', 'jaccard', 'chance', 'r2']
     """
     import pandas as pd
 
@@ -139,6 +148,15 @@ def module_stability(
     ------
     MissingKeyError, TypeError, ValueError
         No fit under this prefix, a model that is not the closed form, numbers outside their range.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata = bmlp.planted(120, 40, n_module=5)
+    >>> bmlp.split(adata)
+    >>> model = bmlp.fit(adata, target="targets")
+    >>> bmlp.module_stability(adata, model, n_subsamples=2, n_genes=5).shape
+    (3, 4)
     """
     import pandas as pd
 

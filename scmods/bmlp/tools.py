@@ -331,6 +331,16 @@ def modules(adata: AnnData, *, n_genes: int = 50, n_modes: int = 1, key_added: s
     One row per gene with ``output``, ``mode`` (by size of its eigenvalue), ``eigenvalue``, ``contribution``,
     ``end`` (``"positive"``, ``"negative"``), ``rank``, ``gene``, ``loading``, and, after
     `module_stability`, ``stability``.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata = bmlp.planted(120, 40, n_module=5)
+    >>> bmlp.split(adata)
+    >>> model = bmlp.fit(adata, target="targets")
+    >>> table = bmlp.modules(adata, n_genes=3)
+    >>> list(table.columns)
+    ['output', 'mode', 'eigenvalue', 'contribution', 'end', 'rank', 'gene', 'loading']
     """
     import pandas as pd
 

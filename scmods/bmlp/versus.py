@@ -40,6 +40,14 @@ def correlations(adata: AnnData, *, target: str = "X_freq", layer: str | None = 
     ------
     MissingKeyError, TypeError, ValueError
         Missing slots, raw counts, text or NaN.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata = bmlp.planted(120, 40, n_module=5)
+    >>> bmlp.split(adata)
+    >>> bmlp.correlations(adata, target="targets").shape
+    (40, 3)
     """
     z, _ = tools.scaled(adata, layer, None)
     y = tools.target_matrix(adata, target)
@@ -78,6 +86,15 @@ def compare_with_correlation(
     ------
     MissingKeyError, TypeError, ValueError
         No fit under this prefix, a missing target, or more genes asked for than there are.
+
+    Examples
+    --------
+    >>> from scmods import bmlp
+    >>> adata = bmlp.planted(120, 40, n_module=5)
+    >>> bmlp.split(adata)
+    >>> model = bmlp.fit(adata, target="targets")
+    >>> list(bmlp.compare_with_correlation(adata, n_genes=5).columns)
+    ['output', 'mode', 'linear', 'untrained', 'chance']
     """
     import pandas as pd
 

@@ -81,7 +81,14 @@ def __dir__() -> list[str]:
 
 
 def names() -> list[str]:
-    """Names that `load` knows: real data sets, then simulators."""
+    """Names that `load` knows: real data sets, then simulators.
+
+    Examples
+    --------
+    >>> from scmods import datasets
+    >>> "planted" in datasets.names(), "mob" in datasets.names()
+    (True, True)
+    """
     return [*_REAL, *_SIMULATORS]
 
 
@@ -123,6 +130,13 @@ def load(name: str | os.PathLike[str], *, backed: bool = False, **options: Any) 
         If the path has no file or another kind of file.
     TypeError
         If an option is unknown.
+
+    Examples
+    --------
+    >>> from scmods import datasets
+    >>> adata = datasets.load("planted", n_obs=100, n_vars=80)
+    >>> adata.shape, sorted(adata.uns)
+    ((100, 80), ['source', 'truth'])
     """
     if str(name) not in names() and _files.looks_like_a_path(name):
         _options("read_h5ad", (), options)
@@ -162,6 +176,12 @@ def available(name: str | os.PathLike[str]) -> bool:
     Notes
     -----
     Files are not opened: a damaged one counts as at hand, and `load` says what is wrong with it.
+
+    Examples
+    --------
+    >>> from scmods import datasets
+    >>> datasets.available("planted"), datasets.available("no_such_file.h5ad")
+    (True, False)
     """
     if str(name) not in names() and _files.looks_like_a_path(name):
         return os.path.isfile(os.path.expanduser(name))
@@ -177,6 +197,13 @@ def table() -> pd.DataFrame:
     -------
     Columns `name`, `kind` ("real", "simulator", "gene sets"), `files`, `bytes`, `licence`, `citation`,
     `used_by` (chapters), `content`, `embedded` (needs no file), `at_hand` (needs no download).
+
+    Examples
+    --------
+    >>> from scmods import datasets
+    >>> table = datasets.table().set_index("name")
+    >>> table.loc["planted", ["kind", "licence", "used_by"]].tolist()
+    ['simulator', 'MIT', 'bmlp']
     """
     import pandas as pd
 

@@ -49,17 +49,38 @@ def _circuit(name: str) -> AnnData:
 
 
 def dyngen_bifurcating() -> AnnData:
-    """Simulated circuit with one lineage that splits in two; see `dyngen_linear` for the slots."""
+    """Simulated circuit with one lineage that splits in two; see `dyngen_linear` for the slots.
+
+    Examples
+    --------
+    >>> from scmods import datasets
+    >>> datasets.dyngen_bifurcating().n_obs  # doctest: +SKIP
+    500
+    """
     return _circuit("bifurcating")
 
 
 def dyngen_binary_tree() -> AnnData:
-    """Simulated circuit with a lineage that splits twice; see `dyngen_linear` for the slots."""
+    """Simulated circuit with a lineage that splits twice; see `dyngen_linear` for the slots.
+
+    Examples
+    --------
+    >>> from scmods import datasets
+    >>> datasets.dyngen_binary_tree().n_obs  # doctest: +SKIP
+    500
+    """
     return _circuit("binary_tree")
 
 
 def dyngen_cycle() -> AnnData:
-    """Simulated circuit with a closed cycle; see `dyngen_linear` for the slots."""
+    """Simulated circuit with a closed cycle; see `dyngen_linear` for the slots.
+
+    Examples
+    --------
+    >>> from scmods import datasets
+    >>> datasets.dyngen_cycle().n_obs  # doctest: +SKIP
+    500
+    """
     return _circuit("cycle")
 
 
@@ -73,5 +94,12 @@ def dyngen_linear() -> AnnData:
     - ``var["transcription_factor"]``: True for the factors of the circuit.
     - ``varp["true_interactions"]``: row: target, column: regulator; 1 activates, -1 represses.
     - ``uns["truth"]``: where the truth is and how to read it.
+
+    Examples
+    --------
+    >>> from scmods import datasets
+    >>> adata = datasets.dyngen_linear()  # doctest: +SKIP
+    >>> adata.n_obs, "true_interactions" in adata.varp  # doctest: +SKIP
+    (500, True)
     """
     return _circuit("linear")

@@ -24,6 +24,13 @@ def aml_short() -> AnnData:
     - ``var["mean"]``, ``var["std"]``: what was subtracted and divided by.
     - ``obsm["X_umap"]``: as stored in the file.
     - ``uns["table"]``: populations x 13 markers; 1 positive, -1 negative, NaN unknown.
+
+    Examples
+    --------
+    >>> from scmods import datasets
+    >>> adata = datasets.aml_short()  # doctest: +SKIP
+    >>> adata.shape, adata.uns["table"].shape  # doctest: +SKIP
+    ((280, 32), (14, 13))
     """
     import anndata
     import pandas as pd
@@ -48,6 +55,12 @@ def debarcoding() -> AnnData:
     - ``X``: float32, dense; ion counts as measured, some just below zero, not transformed.
     - ``var["channel"]``: name of the detector.
     - ``uns["table"]``: 20 barcodes x 6 channels; 1 for the three channels that are on, -1 for the others.
+
+    Examples
+    --------
+    >>> from scmods import datasets
+    >>> datasets.debarcoding().shape  # doctest: +SKIP
+    (20000, 6)
     """
     import anndata
     import pandas as pd

@@ -97,7 +97,7 @@ def _open(path: Path, *, backed: bool) -> AnnData:
 
 
 def gene_sets(name: str | os.PathLike[str]) -> dict[str, list[str]]:
-    """Gene sets by name, for enrichment without a server.
+    r"""Gene sets by name, for enrichment without a server.
 
     Parameters
     ----------
@@ -117,6 +117,15 @@ def gene_sets(name: str | os.PathLike[str]) -> dict[str, list[str]]:
         If the file does not exist or is no ``.gmt`` file.
     DataUnavailableError
         If a named file cannot be had.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from scmods import datasets
+    >>> row = ["ribosome", "from me", "RPL3", "RPS6"]
+    >>> _ = Path("mine.gmt").write_text("\t".join(row))
+    >>> datasets.gene_sets("mine.gmt")
+    {'ribosome': ['RPL3', 'RPS6']}
     """
     if name in _GENE_SETS:
         return _read_gmt(_registry.fetch(_GENE_SETS[name]))

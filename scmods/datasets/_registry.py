@@ -44,6 +44,15 @@ class DataUnavailableError(RuntimeError):
         Name and address of the file.
     path
         Where it should lie.
+
+    Examples
+    --------
+    >>> from scmods import datasets
+    >>> try:
+    ...     raise datasets.DataUnavailableError("The file is not at hand.", key="hallmark")
+    ... except datasets.DataUnavailableError as error:
+    ...     error.key, str(error)
+    ('hallmark', 'The file is not at hand.')
     """
 
     def __init__(self, text: str, *, key: str = "", url: str = "", path: Path | None = None) -> None:
@@ -162,6 +171,12 @@ def fetch(key: str) -> Path:
         If the registry has no such file.
     DataUnavailableError
         If the download fails, or a file has another checksum than the registry.
+
+    Examples
+    --------
+    >>> from scmods import datasets
+    >>> datasets.fetch("hallmark_v7.0.gmt").name  # doctest: +SKIP
+    'hallmark_v7.0.gmt'
     """
     known = entries()
     if key not in known:

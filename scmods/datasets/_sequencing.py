@@ -28,6 +28,12 @@ def pbmc68k() -> AnnData:
     - ``obs["n_counts"]``, ``obs["n_genes"]``, ``obs["percent_mito"]``: of the cells before genes were
       dropped; ``obs["phase"]``, ``obs["louvain"]``: as computed by scanpy's authors.
     - ``obsm["X_pca"]``, ``obsm["X_umap"]``: as stored in the file.
+
+    Examples
+    --------
+    >>> from scmods import datasets
+    >>> datasets.pbmc68k().shape
+    (700, 765)
     """
     import anndata
     import scanpy
@@ -68,6 +74,12 @@ def paul15_240() -> AnnData:
     -------
     - ``X`` and ``layers["counts"]``: float32 CSR, whole numbers (unique molecules), not normalised.
     - ``obs["cell_type"]``: seven labels.
+
+    Examples
+    --------
+    >>> from scmods import datasets
+    >>> datasets.paul15_240().shape  # doctest: +SKIP
+    (2660, 240)
     """
     import anndata
 
@@ -91,6 +103,12 @@ def pancreas() -> AnnData:
     - ``layers["unspliced"]``: unspliced counts, the same kind.
     - ``obs["cell_type"]`` and ``obs["clusters"]``: eight labels, from ductal to the endocrine types.
     - ``obsm["X_pca"]``: 50 principal components as published, float32.
+
+    Examples
+    --------
+    >>> from scmods import datasets
+    >>> datasets.pancreas().shape  # doctest: +SKIP
+    (739, 7192)
     """
     import anndata
 

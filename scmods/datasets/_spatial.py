@@ -22,6 +22,12 @@ def mob() -> AnnData:
     - ``X`` and ``layers["counts"]``: float32 CSR, whole numbers, not normalised.
     - ``obs["layer"]``: five layers of the tissue; 2 of the 262 spots have none and are left out.
     - ``obsm["spatial"]``: position on the array, in steps of about one spot distance (200 micrometres).
+
+    Examples
+    --------
+    >>> from scmods import datasets
+    >>> datasets.mob().shape  # doctest: +SKIP
+    (260, 15928)
     """
     import anndata
 
@@ -45,6 +51,12 @@ def dlpfc_151673() -> AnnData:
     - ``X``: 3,611 x 0; the expression file is too large for a course.
     - ``obs["layer"]``: six cortical layers and white matter; the 28 spots without one are left out.
     - ``obsm["spatial"]``: column and row of the full-resolution image, in pixels; a hexagonal grid.
+
+    Examples
+    --------
+    >>> from scmods import datasets
+    >>> datasets.dlpfc_151673().shape  # doctest: +SKIP
+    (3611, 0)
     """
     import anndata
     import pandas as pd
@@ -78,6 +90,12 @@ def osmfish(*, valid_only: bool = True) -> AnnData:
     - ``obs["cell_type"]``: 31 types; ``obs["region"]``, ``obs["valid"]``; ``obs["size_um2"]``: area.
     - ``obsm["spatial"]``: position in MICROMETRES; the file has pixels, converted by its own ratio of areas.
     - ``var["fluorophore"]``, ``var["hybridization"]``.
+
+    Examples
+    --------
+    >>> from scmods import datasets
+    >>> datasets.osmfish().shape  # doctest: +SKIP
+    (4839, 33)
     """
     import anndata
     import h5py

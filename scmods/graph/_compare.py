@@ -41,6 +41,17 @@ def align(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     ------
     ValueError
         Different shapes, NaN or infinity.
+
+    Examples
+    --------
+    A rotation by a right angle is undone:
+
+    >>> import numpy as np
+    >>> from scmods import graph
+    >>> a, turn = np.array([[1.0, 0.0], [0.0, 2.0], [3.0, 1.0]]), np.array([[0.0, 1.0], [-1.0, 0.0]])
+    >>> aligned, rotation = graph.align(a @ turn, a)
+    >>> bool(np.allclose(aligned, a)), bool(np.allclose(rotation, turn.T))
+    (True, True)
     """
     a, b = _two(a, b)
     if a.shape != b.shape:
@@ -80,6 +91,17 @@ def canonical_correlations(a: np.ndarray, b: np.ndarray, *, center: bool = True)
     ------
     ValueError
         Different cells, NaN or infinity.
+
+    Examples
+    --------
+    The first column is shared, the second is not:
+
+    >>> import numpy as np
+    >>> from scmods import graph
+    >>> a = np.array([[1.0, 1.0], [-1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]])
+    >>> b = np.column_stack([3 * a[:, 0], a[:, 0] * a[:, 1]])
+    >>> graph.canonical_correlations(a, b).round(6).tolist()
+    [1.0, 0.0]
     """
     a, b = _two(a, b)
     if center:

@@ -54,6 +54,15 @@ class Eigenpairs:
         The solver that delivered: ``"dense"``, ``"shift_invert"``, ``"chebyshev"`` or ``"multigrid"``.
     n_products
         Sparse products with one vector (or solves) that it took.
+
+    Examples
+    --------
+    >>> from scipy import sparse
+    >>> from scmods import graph
+    >>> chain = sparse.csr_array([[0.0, 1.0, 0.0], [1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
+    >>> found = graph.eigenpairs(graph.laplacian(chain), 1)
+    >>> type(found).__name__, found.values.round(6).tolist(), found.n_components
+    ('Eigenpairs', [1.0], 1)
     """
 
     values: np.ndarray
@@ -80,6 +89,13 @@ def participation_ratio(vectors: np.ndarray) -> np.ndarray:
     Returns
     -------
     One number per column.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scmods import graph
+    >>> graph.participation_ratio(np.array([[0.5, 1.0], [0.5, 0.0], [0.5, 0.0], [0.5, 0.0]])).tolist()
+    [1.0, 0.25]
     """
     u = vectors / np.linalg.norm(vectors, axis=0)
     return 1 / (len(u) * np.einsum("ij,ij->j", u**2, u**2))
@@ -194,6 +210,16 @@ def eigenpairs(
     -----
     Lanczos on the flipped matrix ``c - L`` is not offered: its tolerance is relative to c, so on thin graphs
     it returns wrong vectors without an error.
+
+    Examples
+    --------
+    A ring of four cells has the frequencies 2, 2 and 4:
+
+    >>> from scipy import sparse
+    >>> from scmods import graph
+    >>> ring = sparse.csr_array([[0, 1, 0, 1], [1, 0, 1, 0], [0, 1, 0, 1], [1, 0, 1, 0]], dtype=float)
+    >>> graph.eigenpairs(graph.laplacian(ring), 2).values.round(6).tolist()
+    [2.0, 2.0]
     """
     _checks.one_of("method", method, ("auto", *SOLVERS))
     tol = _checks.number("tol", tol, 1e-14, 1e-2)

@@ -45,6 +45,14 @@ def extension_weights(
     -----
     Time O(new x reference x coordinates) in blocks of 32 MiB. A distance equal to the reach is a tie and no
     edge.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scmods import graph
+    >>> reference, new = np.array([[0.0], [1.0], [5.0]]), np.array([[0.9]])
+    >>> graph.extension_weights(reference, new, 1, metric="euclidean").toarray().tolist()
+    [[1.0, 1.0, 0.0]]
     """
     near, _ = knn_query(reference, new, n_neighbors, metric=metric)
     if reach is None:
@@ -107,6 +115,19 @@ def extend(
     ------
     ValueError
         Shapes that do not fit, a new cell without edges, or a denominator that is not positive.
+
+    Examples
+    --------
+    On a chain of three cells, a new one is joined to the first:
+
+    >>> import numpy as np
+    >>> from scipy import sparse
+    >>> from scmods import graph
+    >>> chain = sparse.csr_array([[0.0, 1.0, 0.0], [1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
+    >>> found = graph.eigenpairs(graph.laplacian(chain), 1)
+    >>> new = graph.extend(found.vectors, 0.5 * found.values, sparse.csr_array([[1.0, 0.0, 0.0]]))
+    >>> bool(np.allclose(new, 2 * found.vectors[:1]))
+    True
     """
     _checks.one_of("fallback", fallback, (None, "mean"))
     f, lam = _checks.numeric("`frequencies`", frequencies), _checks.numeric("`values`", values)

@@ -153,6 +153,14 @@ def laplacian(adjacency: sparse.sparray, *, kind: str = "combinatorial") -> spar
     ValueError
         Asymmetric, negative or self weights; for ``"symmetric"`` a cell without neighbour (its degree 0
         cannot be divided by).
+
+    Examples
+    --------
+    >>> from scipy import sparse
+    >>> from scmods import graph
+    >>> chain = sparse.csr_array([[0.0, 1.0, 0.0], [1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
+    >>> graph.laplacian(chain).toarray().tolist()
+    [[1.0, -1.0, 0.0], [-1.0, 2.0, -1.0], [0.0, -1.0, 1.0]]
     """
     _checks.one_of("kind", kind, ("combinatorial", "symmetric"))
     a = _square("The adjacency", adjacency)
@@ -190,6 +198,14 @@ def components(adjacency: sparse.sparray) -> tuple[int, np.ndarray]:
         Number of components, which is the number of zero eigenvalues of the Laplacian.
     labels
         One integer per cell, int64; component 0 is the largest, ties in order of the first cell.
+
+    Examples
+    --------
+    >>> from scipy import sparse
+    >>> from scmods import graph
+    >>> count, labels = graph.components(sparse.csr_array([[0, 0, 1], [0, 0, 0], [1, 0, 0]]))
+    >>> count, labels.tolist()
+    (2, [0, 1, 0])
     """
     count, raw = connected_components(sparse.csr_array(adjacency), directed=False)
     sizes = np.bincount(raw, minlength=count)
@@ -225,6 +241,15 @@ def joining_k(
     Notes
     -----
     Neighbour lists are nested, so one search with `most` neighbours and a bisection answer the question.
+
+    Examples
+    --------
+    Two pairs of cells, far apart, need their second neighbours:
+
+    >>> import numpy as np
+    >>> from scmods import graph
+    >>> graph.joining_k(np.array([[0.0], [1.0], [5.0], [6.0]]), metric="euclidean")
+    2
     """
     _checks.one_of("mode", mode, ("union", "mutual"))
     high = min(_checks.integer("most", most), len(x) - 1)

@@ -215,6 +215,15 @@ def knn_query(
     ------
     ValueError
         As for :func:`knn`, and when the two arrays have different numbers of coordinates.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scmods import graph
+    >>> reference, new = np.array([[0.0], [1.0], [5.0]]), np.array([[0.75]])
+    >>> indices, distances = graph.knn_query(reference, new, 2, metric="euclidean")
+    >>> indices.tolist(), distances.tolist()
+    ([[1, 0]], [[0.25, 0.75]])
     """
     n = _count("The array `reference`", reference)
     k = _checks.integer("n_neighbors", n_neighbors, 1, n, f"There are {n} reference cells.")

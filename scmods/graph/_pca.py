@@ -16,7 +16,16 @@ GRAM_BYTES = 4e9  # above this, warn
 
 
 class Pca(NamedTuple):
-    """Result of :func:`pca`; unpacks to ``scores, loadings, variance``."""
+    """Result of :func:`pca`; unpacks to ``scores, loadings, variance``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scmods import graph
+    >>> scores, loadings, variance = graph.pca(np.random.default_rng(0).normal(size=(20, 5)), 2)
+    >>> scores.shape, loadings.shape, variance.shape
+    ((20, 2), (5, 2), (2,))
+    """
 
     scores: np.ndarray  # cells x components
     loadings: np.ndarray  # genes x components, orthonormal columns
@@ -130,6 +139,15 @@ def pca(
     No random part. With g genes and n cells the smaller of the g x g and n x n Gram matrices is built in
     blocks and decomposed: O(n g min(n, g)) time, memory of that matrix and one block. Blocks are centred
     again after clipping.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scmods import graph
+    >>> x = np.outer([-1.0, 0.0, 1.0], [1.0, 2.0])  # two genes that vary together
+    >>> scores, _, variance = graph.pca(x, 1)
+    >>> scores.shape, variance.round(6).tolist()
+    ((3, 1), [2.0])
     """
     n, g = (x.shape[0] if rows is None else len(rows)), x.shape[1]
     m = _checks.integer("n_comps", n_comps, 1, min(n - 1, g), f"There are {n} cells and {g} genes.")

@@ -89,6 +89,15 @@ def compute_jacobian_elements(
         For a gene that does not exist, with the closest name, or that is not modelled.
     TypeError, ValueError
         For pairs that are not two names, and pairs that would share a column.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.toggle(5, 8)
+    >>> field = hopfield.fit(adata)
+    >>> hopfield.compute_jacobian_elements(adata, [("A", "B")])
+    >>> "jacobian_df_A_dx_B" in adata.obs
+    True
     """
     import pandas as pd
 

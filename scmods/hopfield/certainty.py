@@ -119,6 +119,14 @@ def edge_intervals(
     ------
     ValueError, TypeError, MissingKeyError
         As `fit`; for an unknown option; for clusters too small to halve.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.toggle(5, 8)
+    >>> table = hopfield.edge_intervals(adata, n_resamples=3)
+    >>> len(table), list(table.columns[:4])
+    (4, ['cluster', 'regulator', 'target', 'effect'])
     """
     from scipy import stats
 
@@ -221,6 +229,14 @@ def split_half(adata: AnnData, *, n_splits: int = 3, seed: int = 0, **fit_option
     ------
     ValueError, TypeError, MissingKeyError
         As `fit`; for an unknown option; for clusters of fewer than 4 cells.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.toggle(5, 8)
+    >>> table = hopfield.split_half(adata, n_splits=2)
+    >>> table["split"].tolist(), "correlation" in table
+    ([0, 1], True)
     """
     import pandas as pd
 
@@ -310,6 +326,13 @@ def null_fit(
     ------
     ValueError, TypeError, MissingKeyError
         As `fit`; for an unknown option.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.toggle(5, 8)
+    >>> hopfield.null_fit(adata, n_shuffles=2)["fit"].tolist()
+    ['data', 'shuffle 0', 'shuffle 1']
     """
     import pandas as pd
 

@@ -227,6 +227,15 @@ def read(
     ------
     MissingKeyError, ValueError
         With the slot, the first gene and cell, what exists and what to call.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.toggle(5, 8)
+    >>> field = hopfield.fit(adata)
+    >>> cells = hopfield.read(adata)
+    >>> len(cells), cells.field.genes
+    (40, ('A', 'B'))
     """
     field = field if isinstance(field, Field) else Field.of(adata, field)
     floor = _checks.number("x_floor", x_floor, 0.0)

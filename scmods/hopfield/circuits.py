@@ -36,6 +36,13 @@ def true_field(adata: AnnData) -> Field:
     ------
     MissingKeyError
         If ``uns["truth"]`` is not there.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> field = hopfield.true_field(hopfield.toggle(2, 3))
+    >>> field.interactions.tolist()
+    [[[5.0, -4.0], [-4.0, 5.0]]]
     """
     _checks.key(adata, "uns", "truth", "Simulate cells with a known field: `hopfield.random_circuit()`.")
     truth = adata.uns["truth"]
@@ -239,6 +246,12 @@ def repressilator(
     ------
     TypeError, ValueError
         Values of the wrong kind or outside their range.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> hopfield.repressilator(3, 5).varp["true_interactions"].tolist()
+    [[0.0, 0.0, -10.0], [-10.0, 0.0, 0.0], [0.0, -10.0, 0.0]]
     """
     _checked(n_trajectories, n_points, t_end, noise, seed)
     w = torch.zeros(3, 3, dtype=torch.float64)

@@ -155,6 +155,14 @@ def slice_field(
     Returns
     -------
     A field of one cluster on `genes`; what the held regulators contribute is part of its bias.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> field = hopfield.true_field(hopfield.repressilator(2, 3))
+    >>> part = hopfield.slice_field(field, None, field.genes[:2], held={field.genes[2]: 1.0})
+    >>> part.interactions.shape, part.bias.tolist()
+    (torch.Size([1, 2, 2]), [[5.0, 10.0]])
     """
     f = one_cluster(field, cluster)
     at = [field.gene(g) for g in genes]
@@ -236,6 +244,14 @@ def phase_portrait(
     ------
     ValueError, MissingKeyError
         Not two genes, regulators without a held value, unknown names.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> field = hopfield.true_field(hopfield.toggle(2, 3))
+    >>> portrait = hopfield.phase_portrait(field, n_grid=5, n_trajectories=2)
+    >>> portrait["genes"], portrait["dx"].shape
+    (('A', 'B'), (5, 5))
     """
     import pandas as pd
 

@@ -38,6 +38,13 @@ def edge_table(field: Field, *, zeros: bool = False) -> pd.DataFrame:
     Returns
     -------
     Columns ``cluster``, ``regulator``, ``target``, ``weight`` (W, unit of the velocity).
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> field = hopfield.true_field(hopfield.toggle(2, 3))
+    >>> hopfield.edge_table(field)["weight"].tolist()
+    [5.0, 5.0, -4.0, -4.0]
     """
     return long_table(field, {"weight": field.interactions.numpy()}, zeros=zeros)
 
@@ -116,6 +123,14 @@ def effects(
     Returns
     -------
     Columns ``cluster``, ``regulator``, ``target``, ``effect``, ``weight``; largest effects of each cluster first.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.toggle(5, 8)
+    >>> field = hopfield.fit(adata)
+    >>> list(hopfield.effects(field, adata).columns)
+    ['cluster', 'regulator', 'target', 'effect', 'weight']
     """
     clusters, rows = cluster_labels(adata, cluster_key)
     missing = [c for c in field.clusters if c not in clusters]
@@ -201,6 +216,16 @@ def association(
     ------
     MissingKeyError, ValueError
         For missing layers, NaN, negative values, unknown genes.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.random_circuit(120, 12, n_regulators=4, n_clusters=1)
+    >>> hopfield.moments(adata, n_neighbors=10)
+    >>> hopfield.velocity(adata)
+    >>> hopfield.fit_hill(adata)
+    >>> hopfield.association(adata, regulators=list(adata.var_names[:4])).shape
+    (12, 4)
     """
     import pandas as pd
 

@@ -30,6 +30,14 @@ def embed(adata: AnnData, *, layer: str | None = "Ms", key_added: str = "X_pca")
     Returns
     -------
     Nothing. Written: ``obsm[key_added]``, (cells, 2) float64.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.toggle(5, 8)
+    >>> hopfield.embed(adata)
+    >>> adata.obsm["X_pca"].shape
+    (40, 2)
     """
     x = _arrays.dense(_arrays.matrix(adata, layer))
     if x.shape[1] < 2:
@@ -82,6 +90,14 @@ def embed_velocity(
     -----
     O(cells * neighbours * genes), in blocks of cells. An arrow on a map is a summary for the eye: it depends on the
     neighbours and on the embedding, and has lost the unit of the velocity. No quantity of the chapter is read from it.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.toggle(5, 8)
+    >>> hopfield.embed(adata)
+    >>> list(hopfield.embed_velocity(adata, n_neighbors=5, n_grid=5).columns)
+    ['x', 'y', 'u', 'v']
     """
     import pandas as pd
 

@@ -101,6 +101,15 @@ def energy_parts(cluster_field: ClusterField, x: Tensor) -> tuple[Tensor, Tensor
     Returns
     -------
     Three (cells,) tensors, unit of expression^2 / time over the unit of expression; their sum is the energy.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from scmods import hopfield
+    >>> field = hopfield.true_field(hopfield.toggle(2, 3))
+    >>> x = torch.ones(4, 2, dtype=torch.float64)
+    >>> [part.shape[0] for part in hopfield.energy_parts(field.cluster("toggle"), x)]
+    [4, 4, 4]
     """
     f = cluster_field
     phi = core.activation(x, f.threshold, f.exponent)
@@ -127,6 +136,17 @@ def energy_rate(cluster_field: ClusterField, x: Tensor) -> Tensor:
     Returns
     -------
     (cells,) float64, energy / time.
+
+    Examples
+    --------
+    Symmetric interactions: the energy can only fall.
+
+    >>> import torch
+    >>> from scmods import hopfield
+    >>> field = hopfield.true_field(hopfield.toggle(2, 3))
+    >>> x = torch.tensor([[1.0, 2.0], [0.5, 0.5]], dtype=torch.float64)
+    >>> bool((hopfield.energy_rate(field.cluster("toggle"), x) <= 0).all())
+    True
     """
     f = cluster_field
     phi = core.activation(x, f.threshold, f.exponent)
@@ -181,6 +201,15 @@ def energies(
     A quasi-potential: it must fall along trajectories only where W is symmetric, see `energy_rate`. Energies of
     different clusters come from different fields and have no common zero, so compare them with care.
     O(cells * genes * regulators).
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.toggle(5, 8)
+    >>> field = hopfield.fit(adata)
+    >>> hopfield.energies(adata)
+    >>> [name for name in adata.obs if "energy" in name]
+    ['hopfield_energy_interaction', 'hopfield_energy_degradation', 'hopfield_energy_bias', 'hopfield_energy']
     """
     adata = adata.copy() if copy else adata
     cells = checks.read(

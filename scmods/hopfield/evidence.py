@@ -55,6 +55,16 @@ def penalty_factors(
     -----
     No truth enters: the penalty of the association is chosen by generalised cross-validation. Where counts are very
     sparse the evidence is mostly noise, and edges agree less between two halves of the cells than without it.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.random_circuit(120, 12, n_regulators=4, n_clusters=1)
+    >>> hopfield.moments(adata, n_neighbors=10)
+    >>> hopfield.velocity(adata)
+    >>> hopfield.fit_hill(adata)
+    >>> hopfield.penalty_factors(adata, regulators=list(adata.var_names[:4])).shape
+    (12, 4)
     """
     power = _checks.number("power", power, 0.0, 4.0)
     largest = _checks.number("largest", largest, 1.0)

@@ -39,6 +39,14 @@ class ClusterField(NamedTuple):
         (regs,) positions of the regulators among the genes.
     gamma, bias, threshold, exponent
         (genes,) each.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> field = hopfield.true_field(hopfield.toggle(2, 3))
+    >>> one = field.cluster("toggle")
+    >>> type(one).__name__, one.w.tolist()
+    ('ClusterField', [[5.0, -4.0], [-4.0, 5.0]])
     """
 
     w: Tensor
@@ -117,6 +125,13 @@ class Field:
     ValueError
         For shapes that do not belong together, values that are not finite, thresholds or exponents that are not
         positive, negative degradation, doubled names.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> field = hopfield.true_field(hopfield.toggle(2, 3))
+    >>> field.genes, field.clusters, field.interactions.tolist()
+    (('A', 'B'), ('toggle',), [[[5.0, -4.0], [-4.0, 5.0]]])
     """
 
     genes: tuple[str, ...]

@@ -202,6 +202,14 @@ def hill_table(
         Genes, layer or columns do not exist.
     ValueError
         Genes that were not fitted; values that `fit_hill` refuses.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.toggle(5, 8)
+    >>> hopfield.fit_hill(adata)
+    >>> sorted(set(hopfield.hill_table(adata, ["A"])["gene"]))
+    ['A']
     """
     import pandas as pd
 

@@ -199,6 +199,14 @@ def fit(
     O(cells * regulators * genes) time once; memory of one block of cells. Smoothed layers hide the noise of sampling,
     so ``"gcv"`` on them chooses a small penalty: good for the field, poor for finding edges (see `association`).
     Weights have the unit of the velocity and span orders of magnitude; compare edges by `effects`.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.toggle(5, 8)
+    >>> field = hopfield.fit(adata)  # the velocities have no noise, so the circuit comes back
+    >>> field.interactions.round().tolist()
+    [[[5.0, -4.0], [-4.0, 5.0]]]
     """
     data = read_fit_input(
         adata,

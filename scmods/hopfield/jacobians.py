@@ -153,6 +153,15 @@ def compute_jacobians(
     Notes
     -----
     Exact division in blocks, see `scmods.hopfield.spectrum`; working memory does not grow with the cells.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.toggle(5, 8)
+    >>> field = hopfield.fit(adata)
+    >>> hopfield.compute_jacobians(adata)
+    >>> adata.obsm["jacobian_eigenvalues"].shape
+    (40, 2)
     """
     cells = read_cells(adata, spliced_key, cluster_key, degradation_key, key_added, x_floor)
     n, g = len(cells), len(cells.field.genes)
@@ -248,6 +257,15 @@ def compute_jacobian_stats(
     ------
     MissingKeyError, ValueError
         If there is nothing to read, cells differ, or only some leading eigenvalues are stored.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.toggle(5, 8)
+    >>> field = hopfield.fit(adata)
+    >>> hopfield.compute_jacobians(adata)
+    >>> hopfield.compute_jacobian_stats(adata, store_in_obs=False).columns[0]
+    'jacobian_eig1_real'
     """
     import pandas as pd
 

@@ -17,6 +17,12 @@ class Keys:
     ----------
     key_added
         Prefix of the names of the first group, ``"hopfield"`` by default.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> hopfield.Keys("mine").used
+    'mine_used'
     """
 
     key_added: str = "hopfield"

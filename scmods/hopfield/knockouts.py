@@ -96,6 +96,14 @@ def knock_outs(
     First order: where expression is far above the threshold the slope is near 0 and so is the response, though the
     loss of all molecules would matter; `simulate` with ``fixed={"gene": 0.0}`` follows it in full.
     O(cells * genes + genes * regulators); no Jacobian is built.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.toggle(5, 8)
+    >>> field = hopfield.fit(adata)
+    >>> hopfield.knock_outs(adata).shape, adata.obsm["hopfield_knock_outs"].shape
+    ((2, 2), (40, 2))
     """
     import pandas as pd
 
@@ -167,6 +175,14 @@ def knock_out_ranking(
     ------
     MissingKeyError, ValueError
         Missing slots; `by` is neither of the two.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.toggle(5, 8)
+    >>> field = hopfield.fit(adata)
+    >>> list(hopfield.knock_out_ranking(adata).columns)
+    ['cluster', 'regulator', 'size', 'rank']
     """
     import pandas as pd
 

@@ -69,6 +69,16 @@ def plot_eigenvalues(
     ------
     MissingKeyError, ValueError
         If there are no eigenvalues, some are not finite, or the column of groups does not exist.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.toggle(5, 8)
+    >>> field = hopfield.fit(adata)
+    >>> hopfield.compute_jacobians(adata)
+    >>> fig = hopfield.plot_eigenvalues(adata)
+    >>> len(fig.data)
+    2
     """
     _checks.key(adata, "obsm", Keys.eigenvalues, "Run `hopfield.compute_jacobians(adata)` first.")
     values = np.asarray(adata.obsm[Keys.eigenvalues])
@@ -173,6 +183,16 @@ def plot_stability(
     ------
     MissingKeyError, ValueError, TypeError
         If a column does not exist, holds text or values that are not finite.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.toggle(5, 8)
+    >>> field = hopfield.fit(adata)
+    >>> hopfield.compute_jacobians(adata)
+    >>> fig = hopfield.plot_stability(adata, groupby="cell_type", keys=["jacobian_eig1_real"])
+    >>> len(fig.data)
+    1
     """
     labels = {name: read_label(name)[0] for name in keys}
     values = {name: common.obs_values(adata, name, read_label(name)[1]) for name in keys}
@@ -211,6 +231,16 @@ def plot_energies(
     ------
     MissingKeyError, ValueError, TypeError
         If there are no energies or a column does not exist, or values are not finite.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.toggle(5, 8)
+    >>> field = hopfield.fit(adata)
+    >>> hopfield.energies(adata)
+    >>> fig = hopfield.plot_energies(adata, time="time")
+    >>> len(fig.data)
+    4
     """
     k = Keys(key_added)
     labels = {k.energy: "Total", k.energy_interaction: "Interactions", k.energy_degradation: "Degradation",

@@ -41,6 +41,14 @@ def plot_phase_portrait(portrait: Mapping[str, Any], *, title: str | None = None
     ------
     MissingKeyError, TypeError
         If `portrait` is not what `phase_portrait` returns.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> field = hopfield.true_field(hopfield.toggle(2, 3))
+    >>> fig = hopfield.plot_phase_portrait(hopfield.phase_portrait(field, n_grid=5, n_trajectories=2))
+    >>> fig.layout.xaxis.title.text
+    'Expression of A'
     """
     _portrait(portrait)
     a, b = map(str, portrait["genes"])
@@ -186,6 +194,14 @@ def plot_trajectory(
     ------
     ValueError, MissingKeyError
         Shapes that do not belong together, unknown genes, values that are not finite.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> field = hopfield.true_field(hopfield.toggle(2, 3))
+    >>> fig = hopfield.plot_trajectory(*hopfield.simulate(field, [[2.0, 1.0]]), genes=field.genes)
+    >>> [trace.name for trace in fig.data]
+    ['A', 'B']
     """
     import plotly.graph_objects as go
 

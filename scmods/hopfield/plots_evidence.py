@@ -47,6 +47,15 @@ def plot_knock_outs(
     ------
     MissingKeyError, TypeError, ValueError
         If `table` is not such a table or has no such cluster.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.toggle(5, 8)
+    >>> field = hopfield.fit(adata)
+    >>> fig = hopfield.plot_knock_outs(hopfield.knock_out_ranking(adata))
+    >>> len(fig.data) > 0
+    True
     """
     import plotly.graph_objects as go
 
@@ -110,6 +119,14 @@ def plot_intervals(
     ------
     MissingKeyError, TypeError, ValueError
         If `table` is not such a table, has no such cluster, or several and none is named.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.toggle(5, 8)
+    >>> fig = hopfield.plot_intervals(hopfield.edge_intervals(adata, n_resamples=3))
+    >>> len(fig.data) > 0
+    True
     """
     import plotly.graph_objects as go
 
@@ -183,6 +200,14 @@ def plot_split_half(
     ------
     MissingKeyError, TypeError, ValueError
         If `table` is not such a table.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.toggle(5, 8)
+    >>> fig = hopfield.plot_split_half(hopfield.split_half(adata, n_splits=2))
+    >>> fig.layout.title.text
+    'Agreement of two halves of the cells'
     """
     import plotly.graph_objects as go
 

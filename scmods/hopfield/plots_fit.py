@@ -50,6 +50,15 @@ def plot_hill(
     ------
     MissingKeyError, TypeError, ValueError
         If `table` is not such a table, or a gene is not in it.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.toggle(5, 8)
+    >>> hopfield.fit_hill(adata)
+    >>> fig = hopfield.plot_hill(hopfield.hill_table(adata, ["A", "B"]))
+    >>> fig.layout.title.text
+    'Hill functions'
     """
     common.require(
         table, ["gene", "expression", "share", "fitted"], "Pass `hopfield.hill.hill_table(adata, genes)`."
@@ -155,6 +164,14 @@ def plot_interactions(
     ------
     MissingKeyError, ValueError, TypeError
         Unknown cluster or gene; effects of another field.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> field = hopfield.true_field(hopfield.toggle(2, 3))
+    >>> fig = hopfield.plot_interactions(field, "toggle")
+    >>> fig.data[0].z.shape
+    (2, 2)
     """
     import plotly.graph_objects as go
 
@@ -259,6 +276,16 @@ def plot_velocity(
     ------
     MissingKeyError, ValueError
         If a layer or the column of groups does not exist, or no gene is modelled.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.toggle(5, 8)
+    >>> field = hopfield.fit(adata)
+    >>> table = hopfield.reconstruct_velocity(adata)
+    >>> fig = hopfield.plot_velocity(adata)
+    >>> fig.layout.title.text
+    'Observed and reconstructed velocity'
     """
     import plotly.graph_objects as go
 

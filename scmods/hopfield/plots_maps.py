@@ -59,6 +59,17 @@ def plot_stability_map(
     ------
     MissingKeyError, ValueError, TypeError
         If the column or the embedding does not exist, or values are not finite.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.toggle(5, 8)
+    >>> field = hopfield.fit(adata)
+    >>> hopfield.compute_jacobians(adata)
+    >>> hopfield.embed(adata)
+    >>> fig = hopfield.plot_stability_map(adata, basis="X_pca")
+    >>> len(fig.data[0].x)
+    40
     """
     _checks.number("quantile", quantile, 0.5, 1.0)
     label, fix = read_label(color)
@@ -122,6 +133,17 @@ def plot_elements(
     ------
     MissingKeyError, ValueError, TypeError
         If no element or not this one is stored, a pair is not a pair, or there are more than 12.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.toggle(5, 8)
+    >>> field = hopfield.fit(adata)
+    >>> hopfield.embed(adata)
+    >>> hopfield.compute_jacobian_elements(adata, [("A", "B")])
+    >>> fig = hopfield.plot_elements(adata, [("A", "B")], basis="X_pca")
+    >>> fig.layout.title.text
+    'Elements of the Jacobian'
     """
     _checks.number("quantile", quantile, 0.5, 1.0)
     _checks.integer("ncols", ncols)
@@ -243,6 +265,16 @@ def plot_embedding_velocity(
     ------
     MissingKeyError, TypeError, ValueError
         If `projected` is not such a table, or the embedding does not exist.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.toggle(5, 8)
+    >>> hopfield.embed(adata)
+    >>> projected = hopfield.embed_velocity(adata, n_neighbors=5, n_grid=5)
+    >>> fig = hopfield.plot_embedding_velocity(adata, projected, basis="X_pca")
+    >>> fig.layout.title.text
+    'Velocity on the embedding'
     """
     import plotly.graph_objects as go
 

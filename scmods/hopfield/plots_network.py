@@ -55,6 +55,14 @@ def plot_network(
     ------
     MissingKeyError, TypeError, ValueError
         If the table lacks a column, has no rows or no edge that is not 0, or several clusters without `cluster`.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> field = hopfield.true_field(hopfield.toggle(2, 3))
+    >>> fig = hopfield.plot_network(hopfield.edge_table(field))
+    >>> len(fig.data) > 0
+    True
     """
     _checks.integer("n_edges", n_edges)
     fix = "Pass a table of edges: columns 'regulator', 'target' and 'effect' or 'weight'."

@@ -53,6 +53,15 @@ def plot_recovery(
     ------
     MissingKeyError, TypeError, ValueError
         If `curves` is not such a table or holds another kind.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scmods import hopfield
+    >>> truth = np.array([[0, 0, 1], [-1, 0, 0], [0, 0, 0]])
+    >>> fig = hopfield.plot_recovery({"mine": hopfield.recovery_curve(2.0 * truth, truth)})
+    >>> fig.layout.title.text
+    'Recovery of the true edges'
     """
     curves = _stacked(curves)
     kinds = [k for k in KINDS if (curves["curve"] == k).any()]
@@ -179,6 +188,14 @@ def plot_null(
     ------
     MissingKeyError, TypeError, ValueError
         If a table is not such a table, has no row ``"data"`` or no shuffle.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.toggle(5, 8)
+    >>> fig = hopfield.plot_null(hopfield.null_fit(adata, n_shuffles=2), keys=["r2"])
+    >>> fig.layout.title.text
+    'Observed against shuffled data'
     """
     tables = dict(table) if isinstance(table, Mapping) else {"shuffled": table}
     fix = "Pass the table of `hopfield.certainty.null_fit(adata)`."

@@ -109,6 +109,14 @@ def reconstruct_velocity(
     Notes
     -----
     Measured on the cells of the fit, so it rises with the number of regulators whatever they are.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.toggle(5, 8)
+    >>> field = hopfield.fit(adata)
+    >>> hopfield.reconstruct_velocity(adata)["r2_pooled"].round(3).tolist()
+    [1.0, 1.0]
     """
     cells = checks.read(adata, field or key_added, spliced_layer, cluster_key=cluster_key, x_floor=x_floor)
     v = _velocity(adata, velocity_layer, cells)
@@ -183,6 +191,15 @@ def nonnormality(
     -----
     Exact, without the genes x genes Jacobian: see `scmods.hopfield.normality`. With T regulators and R other genes,
     O(T^3 + R T^2) per cell and step of the reactivity, of which it takes about five to ten.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.toggle(5, 8)
+    >>> field = hopfield.fit(adata)
+    >>> hopfield.nonnormality(adata)
+    >>> bool(adata.obs["hopfield_rotational_fraction"].between(0, 1).all())
+    True
     """
     adata = adata.copy() if copy else adata
     cells = checks.read(adata, field or key_added, spliced_layer, cluster_key=cluster_key, x_floor=x_floor)
@@ -221,6 +238,15 @@ def leading_period(adata: AnnData, imag_key: str = "jacobian_eig1_imag") -> pd.S
     ------
     MissingKeyError
         If the column is not there.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.toggle(5, 8)
+    >>> field = hopfield.fit(adata)
+    >>> hopfield.compute_jacobians(adata)
+    >>> len(hopfield.leading_period(adata))
+    40
     """
     _checks.key(adata, "obs", imag_key, "Compute it: `hopfield.compute_jacobian_stats(adata)`.")
     import pandas as pd

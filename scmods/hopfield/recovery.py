@@ -180,6 +180,14 @@ def mask_scores(truth: Any, *, regulators: Any = None) -> dict[str, float]:
     Returns
     -------
     The row ``mask`` of `edge_recovery`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scmods import hopfield
+    >>> truth = np.array([[0, 0, 1], [-1, 0, 0], [0, 0, 0]])
+    >>> hopfield.mask_scores(truth)["tf_auroc"]
+    0.5
     """
     score = truth * 0
     return {k: float(v) for k, v in edge_recovery(score, truth, regulators=regulators).loc["mask"].items()}
@@ -203,6 +211,14 @@ def recovery_curve(
     -------
     Columns ``curve`` (``"roc"``: false positive rate against true positive rate; ``"pr"``: recall against
     precision), ``x``, ``y``, ``area`` (AUROC or average precision of all pairs, not of the points kept).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scmods import hopfield
+    >>> truth = np.array([[0, 0, 1], [-1, 0, 0], [0, 0, 0]])
+    >>> hopfield.recovery_curve(2.0 * truth, truth).groupby("curve")["area"].first().to_dict()
+    {'pr': 1.0, 'roc': 1.0}
     """
     import pandas as pd
     from sklearn import metrics

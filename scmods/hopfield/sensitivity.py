@@ -142,6 +142,15 @@ def edge_sensitivity(
     -----
     Where the slowest degradation of a gene that does not regulate is the leading eigenvalue, no edge matters and the
     cell counts as 0. O(regs^3) per cell.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.toggle(5, 8)
+    >>> field = hopfield.fit(adata)
+    >>> table = hopfield.edge_sensitivity(adata)
+    >>> list(table.columns)
+    ['regulator', 'target', 'cluster', 'weight', 'sensitivity', 'removal']
     """
     import pandas as pd
 
@@ -228,6 +237,14 @@ def elasticities(
     A fitted production can be zero or negative, where the ratio has no meaning: cells in which it is below 1 % of
     the sum of the sizes of its terms are left out for that target, and ``share_of_cells`` says how many stayed.
     O(cells * genes * regulators).
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.toggle(5, 8)
+    >>> field = hopfield.fit(adata)
+    >>> list(hopfield.elasticities(adata).columns)
+    ['regulator', 'target', 'cluster', 'weight', 'elasticity', 'share_of_cells']
     """
     import pandas as pd
 
@@ -308,6 +325,14 @@ def steady_state_response(
     Notes
     -----
     First order, with the Jacobian of the cell in place of the steady state's: good near rest. O(regs^3) per cell.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.toggle(5, 8)
+    >>> field = hopfield.fit(adata)
+    >>> hopfield.steady_state_response(adata, stable_only=False).shape
+    (2, 2)
     """
     import pandas as pd
 

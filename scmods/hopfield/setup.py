@@ -33,6 +33,13 @@ def regulator_names(adata: AnnData, regulators: str = "") -> list[str]:
         If a name is neither a gene nor a column.
     ValueError
         If the column holds other values than True and False, or no True.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.toggle(2, 3)
+    >>> hopfield.regulator_names(adata, "A, B")
+    ['A', 'B']
     """
     column = regulators.strip() or "transcription_factor"
     names = adata.var_names.astype(str)
@@ -115,6 +122,13 @@ def check_input(
     ------
     MissingKeyError, ValueError, TypeError
         With the value, what was expected, what exists and what to do.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.random_circuit(120, 12, n_regulators=4)
+    >>> hopfield.check_input(adata, n_genes=10, n_neighbors=10).loc["cells", "found"]
+    '120'
     """
     import pandas as pd
 

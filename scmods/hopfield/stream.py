@@ -248,6 +248,17 @@ def save_jacobians(
         If nothing was computed yet.
     ValueError
         If the field was changed since, or for an unknown compression.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from scmods import hopfield
+    >>> adata = hopfield.toggle(5, 8)
+    >>> field = hopfield.fit(adata)
+    >>> hopfield.compute_jacobians(adata)
+    >>> hopfield.save_jacobians(adata, "jacobians.h5")
+    >>> Path("jacobians.h5").is_file()
+    True
     """
     path = _files.checked(filename)
     _checks.one_of("compression", compression, _files.COMPRESSIONS)
@@ -320,6 +331,18 @@ def load_jacobians(
     ------
     ValueError
         If cells, genes or field differ, with counts and the first names.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.toggle(5, 8)
+    >>> field = hopfield.fit(adata)
+    >>> hopfield.compute_jacobians(adata)
+    >>> hopfield.save_jacobians(adata, "jacobians.h5")
+    >>> del adata.obsm["jacobian_eigenvalues"]
+    >>> hopfield.load_jacobians(adata, "jacobians.h5")
+    >>> adata.obsm["jacobian_eigenvalues"].shape
+    (40, 2)
     """
     with open_jacobians(filename) as file:
         rows = align(file, adata)

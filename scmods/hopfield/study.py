@@ -41,6 +41,12 @@ def true_edges(adata: AnnData, key: str = TRUTH) -> pd.DataFrame:
     Returns
     -------
     Square table of all genes; 0 where there is no edge.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> hopfield.true_edges(hopfield.toggle(2, 3)).loc["A", "B"].item()
+    -4.0
     """
     import pandas as pd
 
@@ -80,6 +86,18 @@ def edge_scores(
     Returns
     -------
     Tables, targets x regulators, by name of the score.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.random_circuit(120, 12, n_regulators=4, n_clusters=1)
+    >>> hopfield.moments(adata, n_neighbors=10)
+    >>> hopfield.velocity(adata)
+    >>> hopfield.fit_hill(adata)
+    >>> names = list(adata.var_names[adata.var["transcription_factor"]])
+    >>> field = hopfield.fit(adata, regulators=names)
+    >>> len(hopfield.edge_scores(adata, field, cluster_key="cell_type")) > 1
+    True
     """
     layers = {"spliced_layer": spliced_layer, "velocity_layer": velocity_layer}
     own = effects(field, adata, cluster_key=cluster_key, zeros=True, **layers)
@@ -125,6 +143,19 @@ def recovery_study(
     -------
     Table with a row per score and the columns ``auroc``, ``auprc``, ``tf_auroc``, ``tf_auprc``,
     ``tf_sign_accuracy`` of `edge_recovery`; and points of the curves within the regulators, for `plot_recovery`.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.random_circuit(120, 12, n_regulators=4, n_clusters=1)
+    >>> hopfield.moments(adata, n_neighbors=10)
+    >>> hopfield.velocity(adata)
+    >>> hopfield.fit_hill(adata)
+    >>> names = list(adata.var_names[adata.var["transcription_factor"]])
+    >>> scores = hopfield.edge_scores(adata, hopfield.fit(adata, regulators=names), cluster_key="cell_type")
+    >>> table, curves = hopfield.recovery_study(scores, hopfield.true_edges(adata), names)
+    >>> table.loc["regulators alone", "tf_auroc"].item()
+    0.5
     """
     import pandas as pd
 
@@ -172,6 +203,13 @@ def circuit_study(
     -------
     Columns ``circuit``, ``score`` and those of `recovery_study`; rows named "published" have the two overall values
     that the original's authors report when the regulators are known, and NaN elsewhere.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> table = hopfield.circuit_study(["dyngen_cycle"], evidence=False)  # doctest: +SKIP
+    >>> list(table.columns[:2])  # doctest: +SKIP
+    ['circuit', 'score']
     """
     import pandas as pd
 
@@ -241,6 +279,17 @@ def independent_halves(
     Returns
     -------
     Columns ``split``, ``cluster``, ``correlation`` of the weights, ``correlation_effect`` of the effects.
+
+    Examples
+    --------
+    >>> from scmods import hopfield
+    >>> adata = hopfield.random_circuit(120, 12, n_regulators=4, n_clusters=1)
+    >>> hopfield.moments(adata, n_neighbors=10)
+    >>> hopfield.velocity(adata)
+    >>> hopfield.fit_hill(adata)
+    >>> table = hopfield.independent_halves(adata, adata, n_neighbors=10, n_splits=1)
+    >>> list(table.columns)
+    ['split', 'cluster', 'correlation', 'correlation_effect']
     """
     import pandas as pd
 
