@@ -260,10 +260,6 @@ def append(*cells: dict) -> Callable[[dict], object]:
             lambda n: n["cells"][6]["outputs"][0]["metadata"].update(claim={"value": 1}),
             "stores a claimed value",
         ),
-        (
-            append(md("```{solution-start} ex-z\n```", "solution")),
-            "which is no exercise here",
-        ),
         (lint_independence, append(code("y = answer_a")), "uses `answer_a`, which only a solution defines"),
         (lint_width, append(code("x" * 73)), "code line of 73 characters"),
         (lint_paths, append(code('read("/ho' + 'me/me/x")')), "absolute path"),
