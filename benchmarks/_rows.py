@@ -228,7 +228,7 @@ def scyan(raw: Raw) -> list[Row]:
         rows.append(compared("scyan", r["what"], size, against, both, **how))
     for m in raw["memory"]:
         size = f"{m['cells']:,} cells x 30 markers, 30 populations"
-        rows.append(memory("scyan", "annotation", size, BEYOND, m["added_gb"], m["s"], most=0.5))
+        rows.append(memory("scyan", m["call"], size, BEYOND, m["added_gb"], m["s"], most=0.5))
     return rows
 
 

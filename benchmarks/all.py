@@ -43,7 +43,7 @@ JOBS: dict[str, dict[str, tuple[str, str]]] = {
         "smoother_losses.py": ("--sizes 5000", "--sizes 100 --big 100 --repeats 2"),
         "smoother_models.py": ("--only large adam --seeds 1", "--only adam --sides 6 --seeds 1 --epochs 5"),
     },
-    "scyan": {"scyan.py": ("", "--cells 64 --repeats 1 --memory 10")},
+    "scyan": {"scyan.py": ("--memory 1000000", "--cells 64 --repeats 1 --memory")},
     "amici": {"amici.py": ("--cells 100000", "--small --repeats 1 --cells 100")},
 }
 

@@ -82,7 +82,7 @@ def compute(repeats: int, cells: int, n_neighbors: int) -> list[dict[str, object
         )  # fmt: skip
         gene = fast.explained_variance_df["expl_var_head_gene"].to_numpy().reshape(n_heads, TYPES, GENES)
         difference = float(np.abs(gene - slow["gene"]).max())
-        size = f"{cells} x {GENES}, {n_heads} heads, {TYPES} types, {n} orders"
+        size = f"{cells} cells x {GENES} genes, {n_heads} heads, {TYPES} types, {n:,} orders"
         rows.append(row("compute", size, fast_s, slow_s, 40.0, difference))
     return rows
 
@@ -103,7 +103,7 @@ def permutation(repeats: int, n: int, genes: int, n_orders: int) -> list[dict[st
         count = gathered(pairs, mapped_statistics(pairs, orders)).count[0]
         error = [((p[o] - y) ** 2).sum() for o in orders]
         difference = float(count - (np.array(error) <= ((p - y) ** 2).sum()).sum())
-        size = f"{n} x {genes}, {n_orders} orders, {what}"
+        size = f"{n:,} cells x {genes} genes, {n_orders:,} orders, {what}"
         rows.append(row("permutation", size, fast_s, slow_s, 25.0 if p is low else 0.0, abs(difference)))
     return rows
 
