@@ -27,6 +27,13 @@ class Lattice:
         (spots,) row times n_cols plus column of every spot.
     staggered
         Every second row is offset by half a step: only even numbers of rows can be shifted.
+
+    Examples
+    --------
+    >>> from scmods import smoother
+    >>> lattice = smoother.lattice_of([[0, 0], [1, 0], [0, 1], [1, 1], [0, 2], [1, 2]])
+    >>> lattice.n_rows, lattice.n_cols, lattice.staggered
+    (3, 2, False)
     """
 
     n_rows: int

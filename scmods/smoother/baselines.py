@@ -90,6 +90,15 @@ def deconvolve_reference(
     -----
     The start is the absolute value of ordinary least squares, negative amounts being mirrored, and a uniform random
     bias. Float64 here, float32 in the original.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scmods import smoother
+    >>> profiles = np.array([[0.0, 1.0], [1.0, 0.0], [0.0, 0.0]])
+    >>> y = np.array([[1.0, 3.0, 2.0], [3.0, 1.0, 2.0]])
+    >>> smoother.deconvolve_reference(y, profiles, np.eye(2), smoothing=0.1, epochs=5).values.shape
+    (2, 2)
     """
     dense = torch.as_tensor(y.toarray() if sparse.issparse(y) else np.asarray(y), dtype=torch.float64)
     r = torch.as_tensor(np.asarray(profiles), dtype=torch.float64)
@@ -127,6 +136,15 @@ def impute_reference(
     Returns
     -------
     See `Descent`; the objective is tr(X^T Q X) / (spots genes).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scmods import smoother
+    >>> chain = np.array([[1.0, -1.0, 0.0], [-1.0, 2.0, -1.0], [0.0, -1.0, 1.0]])
+    >>> y, seen = np.array([[1.0], [0.0], [5.0]]), np.array([True, False, True])
+    >>> smoother.impute_reference(y, chain, seen, epochs=5).values.shape
+    (1, 1)
     """
     dense = y.toarray() if sparse.issparse(y) else np.asarray(y, dtype=np.float64)
     matrix = _sparse_tensor(q)

@@ -268,7 +268,12 @@ def spatial_pca(
 
     Examples
     --------
-    >>> smoother.spatial_pca(adata, n_comps=10, smoothing=0.1)  # doctest: +SKIP
+    >>> from scmods import smoother
+    >>> adata = smoother.tissue(6, 6)
+    >>> smoother.spatial_weights(adata, n_neighbors=4)
+    >>> smoother.spatial_pca(adata, n_comps=2, smoothing=0.1)
+    >>> adata.obsm["X_smoother_pca"].shape
+    (36, 2)
     """
     y = _models.values(adata, layer)
     genes = np.ones(adata.n_vars, dtype=bool)

@@ -41,6 +41,15 @@ class NnlsFit:
         Largest step that a projected gradient would still take, relative to the largest abundance.
     iterations, converged
         Steps taken, and whether the residual fell below the tolerance.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scmods import smoother
+    >>> profiles = np.array([[0.0, 1.0], [1.0, 0.0], [0.0, 0.0]])
+    >>> fit = smoother.nnls(np.array([[1.0, 3.0, 2.0], [3.0, 1.0, 2.0]]), profiles, np.eye(2), smoothing=0.0)
+    >>> fit.converged, fit.abundances.round(6).tolist()
+    (True, [[1.5, 0.0], [0.0, 1.5]])
     """
 
     abundances: np.ndarray
@@ -272,9 +281,12 @@ def deconvolve(
     Examples
     --------
     >>> from scmods import smoother
-    >>> adata = smoother.tissue(6, 6)  # doctest: +SKIP
-    >>> smoother.spatial_weights(adata, n_neighbors=4)  # doctest: +SKIP
-    >>> smoother.deconvolve(adata, smoother.reference(adata))  # doctest: +SKIP
+    >>> from scmods import smoother
+    >>> adata = smoother.tissue(6, 6)
+    >>> smoother.spatial_weights(adata, n_neighbors=4)
+    >>> smoother.deconvolve(adata, smoother.reference(adata), smoothing=0.1)
+    >>> adata.obsm["smoother_proportions"].shape == adata.obsm["truth"].shape
+    True
     """
     _checks.one_of("model", model, ("nnls", "log_normal"))
     if model == "log_normal" and weights is not None:

@@ -191,7 +191,13 @@ def impute(
 
     Examples
     --------
-    >>> smoother.impute(adata, "measured")  # doctest: +SKIP
+    >>> from scmods import smoother
+    >>> adata = smoother.tissue(6, 6)
+    >>> smoother.spatial_weights(adata, n_neighbors=4)
+    >>> adata.obs["measured"] = [i % 5 > 0 for i in range(adata.n_obs)]
+    >>> smoother.impute(adata, "measured")
+    >>> adata.layers["smoother_imputed"].shape == adata.shape
+    True
     """
     y = _models.values(adata, layer)
     q = _models.graph_precision(adata, connectivity_key=connectivity_key, prior=prior, rho=rho)
@@ -293,7 +299,12 @@ def denoise(
 
     Examples
     --------
-    >>> smoother.denoise(adata, smoothing=0.3)  # doctest: +SKIP
+    >>> from scmods import smoother
+    >>> adata = smoother.tissue(6, 6)
+    >>> smoother.spatial_weights(adata, n_neighbors=4)
+    >>> smoother.denoise(adata, smoothing=0.3)
+    >>> adata.layers["smoother_denoised"].shape == adata.shape
+    True
     """
     mask = np.ones(adata.n_obs, dtype=bool) if observed is None else _models.observed_spots(adata, observed)
     _strength(smoothing, mask)

@@ -249,6 +249,14 @@ def neighbour_correlations(q: Any, neighbours: np.ndarray, *, spots: np.ndarray 
     Returns
     -------
     Array of the shape of `neighbours`, in [-1, 1].
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scmods import smoother
+    >>> q = np.array([[1.0, -0.5], [-0.5, 1.0]])
+    >>> smoother.neighbour_correlations(q, np.array([[1], [0]])).round(6).tolist()
+    [[0.5], [0.5]]
     """
     f = q if isinstance(q, Sma) else as_factor(q)
     sd = np.sqrt(marginal_variance(f))

@@ -15,6 +15,12 @@ class Keys:
     ----------
     key_added
         Prefix of the names, ``"smoother"`` by default.
+
+    Examples
+    --------
+    >>> from scmods import smoother
+    >>> smoother.Keys("mine").proportions
+    'mine_proportions'
     """
 
     key_added: str = "smoother"

@@ -43,6 +43,15 @@ class FieldTest:
         (draws, fields) statistics of the surrogates.
     kind
         ``"correlation"`` or ``"label"``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scmods import smoother
+    >>> chain, x = np.eye(20, k=1) + np.eye(20, k=-1), np.linspace(0, 1, 20)
+    >>> test = smoother.field_test(x, x**2, basis=smoother.spectral_basis(chain), n_perms=19)
+    >>> test.kind, test.statistic.shape, test.pvalue.shape
+    ('correlation', (1,), (1,))
     """
 
     statistic: np.ndarray
@@ -255,7 +264,12 @@ def spatial_association(
 
     Examples
     --------
-    >>> smoother.spatial_association(adata, ["CD3D"], "layer")  # doctest: +SKIP
+    >>> from scmods import smoother
+    >>> adata = smoother.tissue(6, 6)
+    >>> smoother.spatial_weights(adata, n_neighbors=4)
+    >>> names = list(adata.var_names[:2])
+    >>> list(smoother.spatial_association(adata, names, "zone", n_perms=19)["kind"])
+    ['label', 'label']
     """
     import pandas as pd
 

@@ -42,6 +42,14 @@ def standardize(q: sparse.csr_array, variance: np.ndarray | None = None) -> spar
     ------
     ValueError
         As for :func:`scmods.smoother.factor.factorize`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scmods import smoother
+    >>> q = smoother.standardize(smoother.precision(np.array([[0.0, 1.0], [1.0, 0.0]]), "icar", 0.5))
+    >>> smoother.marginal_variance(q).round(6).tolist()
+    [1.0, 1.0]
     """
     scale = np.sqrt(marginal_variance(q) if variance is None else variance)
     return _rescaled(q, scale)

@@ -31,6 +31,14 @@ def isolated_spots(w: sparse.csr_array) -> np.ndarray:
     ----------
     w
         Weights, spots x spots.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scmods import smoother
+    >>> from scipy import sparse
+    >>> smoother.isolated_spots(sparse.csr_array(np.array([[0, 1, 0], [1, 0, 0], [0, 0, 0]]))).tolist()
+    [2]
     """
     coo = sparse.coo_array(w)
     rows, columns = coo.coords
@@ -47,6 +55,15 @@ def row_scaled(w: sparse.csr_array) -> sparse.csr_array:
     ----------
     w
         Weights, spots x spots, no row of sum 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scmods import smoother
+    >>> from scipy import sparse
+    >>> w = sparse.csr_array(np.array([[0.0, 2.0, 2.0], [1.0, 0.0, 0.0], [3.0, 1.0, 0.0]]))
+    >>> smoother.row_scaled(w).toarray().tolist()
+    [[0.0, 0.5, 0.5], [1.0, 0.0, 0.0], [0.75, 0.25, 0.0]]
     """
     out = w.copy()
     out.data = out.data / np.repeat(w.sum(axis=1), np.diff(w.indptr))
@@ -168,6 +185,14 @@ def scale_by_similarity(w: Any, similarity: Any, *, row_scale: bool = False) -> 
     -----
     NumericalWarning
         Spots that lose their last neighbour.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scmods import smoother
+    >>> pair = np.array([[0.0, 1.0], [1.0, 0.0]])
+    >>> smoother.scale_by_similarity(pair, np.array([[1.0, 0.5], [0.5, 1.0]])).toarray().tolist()
+    [[0.0, 0.5], [0.5, 0.0]]
     """
     matrix = _weights(w)
     n = matrix.shape[0]
@@ -277,6 +302,15 @@ def scale_by_expression(
     -----
     NumericalWarning
         Spots with an all-zero feature vector, and spots that lose their last neighbour.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scmods import smoother
+    >>> pair = np.array([[0.0, 1.0], [1.0, 0.0]])
+    >>> y = np.array([[1.0, 2.0], [2.0, 4.0]])  # the same direction: nothing is weakened
+    >>> smoother.scale_by_expression(pair, y, reduce="none").toarray().round(6).tolist()
+    [[0.0, 1.0], [1.0, 0.0]]
     """
     matrix = _weights(w)
     metric, how = str(dist_metric).lower(), str(reduce).lower()

@@ -77,6 +77,16 @@ def corr_decay(
     Notes
     -----
     Ties of distance go to the lower index. Exact, about 0.1 ms for each spot of a graph of 20,000.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scmods import smoother
+    >>> chain = np.eye(4, k=1) + np.eye(4, k=-1)
+    >>> q = smoother.precision(chain, "icar", 0.9)
+    >>> xy = np.column_stack([np.arange(4), np.zeros(4)])
+    >>> smoother.corr_decay(q, xy, 0, 2)["Q50"].round(3).tolist()
+    [1.0, 0.784, 0.674]
     """
     import pandas as pd
 

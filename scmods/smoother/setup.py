@@ -62,6 +62,13 @@ def check_input(
     ------
     MissingKeyError, ValueError, TypeError
         With the value, what was expected, what exists and what to do.
+
+    Examples
+    --------
+    >>> from scmods import smoother
+    >>> adata = smoother.tissue(6, 6)
+    >>> smoother.check_input(adata, n_neighbors=4).loc["spots", "found"]
+    '36'
     """
     import pandas as pd
 
@@ -111,6 +118,13 @@ def top_genes(adata: AnnData, n_genes: int, layer: str | None = None) -> list[st
     Returns
     -------
     Names, in the order of the data.
+
+    Examples
+    --------
+    >>> from scmods import smoother
+    >>> adata = smoother.tissue(6, 6)
+    >>> len(smoother.top_genes(adata, 5))
+    5
     """
     x = _arrays.dense(_arrays.matrix(adata, layer))
     _checks.finite("The matrix", x, adata.obs_names)

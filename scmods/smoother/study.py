@@ -44,6 +44,13 @@ def tissue_study(
     -------
     Columns ``depth``, ``seed``, ``smoothing`` (chosen without the truth), ``none`` and ``chosen``: root mean squared
     errors of the proportions.
+
+    Examples
+    --------
+    >>> from scmods import smoother
+    >>> table = smoother.tissue_study([0], depths=(1.0,), n_rows=6, n_cols=6)
+    >>> list(table.columns)
+    ['depth', 'seed', 'smoothing', 'none', 'chosen']
     """
     import pandas as pd
 
@@ -74,6 +81,13 @@ def lognorm(adata: AnnData, layer: str | None = None) -> np.ndarray:
     Returns
     -------
     (spots, genes) float64.
+
+    Examples
+    --------
+    >>> from scmods import smoother
+    >>> adata = smoother.tissue(6, 6)
+    >>> smoother.lognorm(adata).shape == adata.shape
+    True
     """
     x = _arrays.dense(_arrays.matrix(adata, layer))
     _checks.finite("The matrix", x, adata.obs_names)
@@ -104,6 +118,16 @@ def hidden_spots(
     -------
     Table with a row per method (mean of the gene, exact imputation, denoising, the original's recipe) and the columns
     ``rmse`` and ``below_mean``, the share by which the error is below that of the mean; and the observed spots, bool.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scmods import smoother
+    >>> y = np.random.default_rng(0).normal(size=(16, 3))
+    >>> q = smoother.precision(np.eye(16, k=1) + np.eye(16, k=-1), "icar", 0.9)
+    >>> table, observed = smoother.hidden_spots(y, q, epochs=5)
+    >>> list(table.columns), observed.shape
+    (['rmse', 'below_mean'], (16,))
     """
     import pandas as pd
 
@@ -148,6 +172,13 @@ def null_study(
     Returns
     -------
     Columns ``null`` (the test: spectral, which keeps the smoothness, or permutation, which does not) and ``pvalue``.
+
+    Examples
+    --------
+    >>> from scmods import smoother
+    >>> table = smoother.null_study(3, size=6, length=2.0, n_perms=19)
+    >>> sorted(set(table["null"])), len(table)
+    (['permutation', 'spectral'], 50)
     """
     import pandas as pd
 

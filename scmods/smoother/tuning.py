@@ -38,6 +38,14 @@ class Tuning:
         recommended strength with a score that is worse than at it by more than half of the possible gain).
     recommended
         The strength with the smallest score; 0 when smoothing does not help.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from scmods import smoother
+    >>> curve = pd.DataFrame({"smoothing": [0.0, 0.1, 1.0], "score": [0.5, 0.3, 0.4]})
+    >>> smoother.Tuning(curve, 0.1).recommended
+    0.1
     """
 
     curve: pd.DataFrame
@@ -145,6 +153,17 @@ def tune_deconvolution(
     Notes
     -----
     About 40 solutions of the problem with the default grid, each started from the one before.
+
+    Examples
+    --------
+    >>> from scmods import smoother
+    >>> adata = smoother.tissue(6, 6)
+    >>> smoother.spatial_weights(adata, n_neighbors=4)
+    >>> q = smoother.precision(adata.obsp["spatial_connectivities"], "icar", 0.9)
+    >>> profiles = smoother.reference(adata).loc[adata.var_names].to_numpy()
+    >>> tuning = smoother.tune_deconvolution(adata.X, profiles, q, grid=(0.0, 0.1, 100.0), n_splits=1)
+    >>> len(tuning.curve), tuning.recommended < 100
+    (3, True)
     """
     from scmods.smoother.deconvolution import nnls
 
@@ -196,6 +215,17 @@ def tune_denoising(
     -------
     See `Tuning`. The halves are doubled, so that their means are those of the whole. Their noise then has twice the
     variance, and they are smoothed with twice the strength that is reported: the one for all counts.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scmods import smoother
+    >>> rate = 20 + 15 * np.sin(np.arange(40) / 3)[:, None]
+    >>> counts = np.random.default_rng(0).poisson(np.repeat(rate, 5, axis=1))
+    >>> q = smoother.precision(np.eye(40, k=1) + np.eye(40, k=-1), "icar", 0.99)
+    >>> tuning = smoother.tune_denoising(counts, q, grid=(0.0, 0.3, 100.0), n_splits=1)
+    >>> len(tuning.curve), tuning.recommended
+    (3, 0.3)
     """
     from scmods.smoother.imputation import solve_denoise
 

@@ -131,6 +131,14 @@ def spatial_weights(
     -----
     NumericalWarning
         Coincident or isolated spots; a column that looks like sections.
+
+    Examples
+    --------
+    >>> from scmods import smoother
+    >>> adata = smoother.tissue(6, 6)
+    >>> smoother.spatial_weights(adata, n_neighbors=4)
+    >>> adata.obsp["spatial_connectivities"].shape
+    (36, 36)
     """
     _checks.key(adata, "obsm", spatial_key, "Name the coordinates: spatial_key='...'.")
     what = f"`adata.obsm[{spatial_key!r}]`"
