@@ -1,4 +1,4 @@
-"""``python -m scmods run | check | list``: a chapter on own data, checks of set-up and file, contents."""
+"""``python -m scmods run | sweep | check | list``: chapters on own data, checks of set-up and file, contents."""
 
 from __future__ import annotations
 
@@ -24,12 +24,19 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="a parameter of the chapter; repeat for more",
     )
-    run.add_argument("-o", "--out", type=Path, default=Path("results"), help="folder for the run folder")
-    run.add_argument("--timeout", type=float, help="most seconds for one cell (default: no limit)")
-    run.add_argument("--memory-mb", type=float, help="most memory in MB (default: no limit)")
-    check = commands.add_parser("check", help="check the set-up, or what a .h5ad or .fcs file allows")
-    check.add_argument("file", nargs="?", type=Path, help="an AnnData file; without it the set-up is checked")
-    commands.add_parser("list", help="chapters with their parameters, and data sets")
+    sweep = commands.add_parser("sweep", help="run a list of runs and compare their claims on one page")
+    sweep.add_argument("file", type=Path, help="a .csv or .yml file, one run a row: chapter and parameters")
+    for one, what in (
+        (run, "folder for the run folder"),
+        (sweep, "folder for the runs and their comparison"),
+    ):
+        one.add_argument("-o", "--out", type=Path, default=Path("results"), help=what)
+        one.add_argument("--timeout", type=float, help="most seconds for one cell (default: no limit)")
+        one.add_argument("--memory-mb", type=float, help="most memory in MB (default: no limit)")
+    check = commands.add_parser("check", help="check the set-up, or what a .h5ad, .fcs or .csv file allows")
+    check.add_argument("file", nargs="?", type=Path, help="your file; without it the set-up is checked")
+    overview = commands.add_parser("list", help="chapters with their parameters, and data sets")
+    overview.add_argument("chapter", nargs="?", default="", help="only this chapter")
     return parser
 
 
@@ -56,12 +63,23 @@ def _check(args: argparse.Namespace) -> int:
     return check_file(args.file)
 
 
-def _list() -> int:
+def _sweep(args: argparse.Namespace) -> int:
+    from scmods._book.own_data import OwnDataError
+    from scmods._book.sweep import sweep
+
+    try:
+        return sweep(args.file, out=args.out, timeout=args.timeout, memory_mb=args.memory_mb)
+    except OwnDataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _list(args: argparse.Namespace) -> int:
     from scmods._book.overview import overview
     from scmods._book.own_data import OwnDataError
 
     try:
-        print(overview())
+        print(overview(args.chapter))
     except OwnDataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -75,9 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     printable()
     try:
-        if args.command == "run":
-            return _run(args)
-        return _check(args) if args.command == "check" else _list()
+        return {"run": _run, "sweep": _sweep, "check": _check, "list": _list}[args.command](args)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130

@@ -14,7 +14,7 @@ from scmods._book.claims import harvest
 from scmods._book.figure_html import PLOTLY_MIME, STATIC, figure_html, mathjax_dir, plotly_script
 from scmods._book.myst_html import harmless, highlight, number_equations, to_html
 
-__all__ = ["PAGE", "met", "number", "render", "style", "table"]
+__all__ = ["PAGE", "Html", "met", "number", "render", "style", "table"]
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 IMAGES = ("image/svg+xml", "image/png", "image/jpeg", "image/gif")
@@ -112,6 +112,12 @@ def _body(notebook: Mapping[str, Any], folder: Path) -> str:
     return _balance(parts)
 
 
+class Html(str):
+    """A text that is HTML already, which a table does not escape."""
+
+    __slots__ = ()
+
+
 def number(value: Any) -> str:
     """A value as a table shows it; None is an open bound."""
     if value is None:
@@ -122,13 +128,17 @@ def number(value: Any) -> str:
 def table(caption: str, head: list[str], rows: Iterable[Iterable[Any]]) -> str:
     """A table as HTML that scrolls on its own, every text escaped; nothing where there are no rows."""
     cells = "".join(f'<th scope="col">{html.escape(h)}</th>' for h in head)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(str(v))}</td>" for v in row) + "</tr>" for row in rows)
+    body = "".join("<tr>" + "".join(f"<td>{_shown(v)}</td>" for v in row) + "</tr>" for row in rows)
     if not body:
         return ""
     return (
         f'<div class="scroll" tabindex="0"><table><caption>{html.escape(caption)}</caption>'
         f"<thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>"
     )
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, Html) else html.escape(str(value))
 
 
 def met(claim: Mapping[str, Any]) -> str:

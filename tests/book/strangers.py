@@ -101,7 +101,7 @@ def smoother(folder: Path, seed: int = 0) -> Path:
 def amici(folder: Path, seed: int = 0) -> Path:
     """Single cells in micrometres with integer counts and a column of types of its own name."""
     rng = np.random.default_rng(seed)
-    made = datasets.load("semisynthetic", n_cells=420, n_genes=30, seed=seed)
+    made = datasets.load("semisynthetic", n_cells=700, n_genes=30, seed=seed)
     adata = ad.AnnData(integers(np.expm1(made.X), rng))
     adata.obs_names = [f"cell/{i}" for i in range(adata.n_obs)]
     adata.var_names = ensembl(adata.n_vars)
@@ -155,7 +155,7 @@ STRANGERS: dict[str, tuple[str, Callable[[Path], Path], dict[str, object]]] = {
     "amici": (
         "amici",
         amici,
-        {"max_epochs": 8, "restarts": 1, "n_perms": 120, "null_data": 0, "n_pairs": 0, "n_neighbors": 10},
+        {"max_epochs": 5, "restarts": 1, "n_perms": 120, "null_data": 0, "n_pairs": 0, "n_neighbors": 10},
     ),
     "scyan": ("scyan", scyan_h5ad, {"original": False, "min_delta": 0.5}),
     "scyan-csv": ("scyan", scyan_csv, {"original": False, "min_delta": 0.5}),

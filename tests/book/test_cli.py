@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 
 import scmods.__main__ as cli
+from scmods import datasets
 from scmods._book import overview, own_data, setup_check
+from scmods._book.params import parameters
 
 HEAVY = ("torch", "scanpy", "anndata", "pandas", "papermill", "plotly", "lightning")
 NOTEBOOK = """{"cells": [
@@ -69,12 +72,38 @@ def test_both_forms_of_parameters_reach_the_run(notebook: Path, monkeypatch) -> 
 
 
 def test_overview_lists_parameters_and_data(notebook: Path) -> None:
-    text = overview.overview(notebook.parent.parent)
+    text = overview.overview(root=notebook.parent.parent)
     assert "tiny: Tiny chapter" in text
-    assert "-p k=3  (int) how many" in text
+    assert re.search(r"-p k=3 +int +how many", text)
     paul = next(line for line in text.splitlines() if line.strip().startswith("paul15_240 "))
     assert " MB " in paul
-    assert "at hand" in paul or "to be downloaded" in paul
+    assert "at hand" in paul or "to download" in paul
+    assert "MIT" in paul
+    for name in datasets.names():
+        assert f"\n    {name} " in text
+
+
+@pytest.mark.parametrize("chapter", ["amici", "bmlp", "hopfield", "scyan", "smoother"])
+def test_one_chapter_is_listed_alone(chapter: str, capsys) -> None:
+    assert cli.main(["list", chapter]) == 0
+    out = capsys.readouterr().out
+    assert [line for line in out.splitlines() if re.match(r"  \w+: ", line)][0].startswith(f"  {chapter}: ")
+    known = parameters(own_data.chapters()[chapter])
+    for p in known.values():
+        line = next(line for line in out.splitlines() if line.strip().startswith(f"-p {p.name}="))
+        assert f"={p.default}" in line.replace('"', "")
+    assert len([line for line in out.splitlines() if line.strip().startswith("-p ")]) == len(known)
+    assert max(map(len, out.splitlines())) <= 104
+    table = datasets.table().set_index("name")
+    for name in table.index[table["used_by"] == chapter]:
+        assert f"\n    {name} " in out
+    other = "mob" if chapter != "smoother" else "osmfish"
+    assert f"\n    {other} " not in out
+
+
+def test_a_misspelt_chapter_is_not_listed(capsys) -> None:
+    assert cli.main(["list", "amigi"]) == 2
+    assert "no chapter 'amigi'. Did you mean 'amici'?" in capsys.readouterr().err
 
 
 def test_setup_check_is_short_and_ends_with_a_code(capsys, monkeypatch) -> None:
