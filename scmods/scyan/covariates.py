@@ -148,6 +148,20 @@ class Encoding:
         parts += [((_measured(adata, n) - m) / s)[:, None] for n, (m, s) in self.continuous.items()]
         return np.concatenate(parts, axis=1)
 
+    def check(self, adata: AnnData) -> None:
+        """Refuse the cells that `columns` refuses, without making the columns.
+
+        Parameters
+        ----------
+        adata
+            Cells.
+        """
+        levels = {} if self.batch_key is None else {self.batch_key: self.batches}
+        for name, known in (levels | self.categorical).items():
+            self._codes(adata, name, known)
+        for name in self.continuous:
+            _measured(adata, name)
+
     def batch_number(self, batch: Any) -> int:
         """Number of a batch given by name.
 
@@ -203,9 +217,10 @@ class Encoding:
 
     @staticmethod
     def _codes(adata: AnnData, name: str, levels: tuple[str, ...]) -> np.ndarray:
+        import pandas as pd
+
         at = {level: i for i, level in enumerate(levels)}
-        values = _levels(adata, name)
-        found, inverse = np.unique(values.astype(str), return_inverse=True)
+        inverse, found = pd.factorize(_levels(adata, name), sort=True)
         unseen = [str(f) for f in found if f not in at]
         if unseen:
             _checks.fail(

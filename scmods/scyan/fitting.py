@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from scmods import _checks
+from scmods.scyan._settings import checked_settings, known_markers, list_of
 from scmods.scyan._state import TransformState
 from scmods.scyan.covariates import Encoding
 from scmods.scyan.network import AnnotationNetwork
@@ -74,49 +75,27 @@ class Trained:
             adata, batch_key, list_of(categorical_covariates), list_of(continuous_covariates)
         )
         self.transform_state = TransformState.of(adata)
-        self.settings: dict[str, Any] = {
-            "continuum_markers": self._known_markers(continuum_markers),
-            "hidden_size": _checks.integer("hidden_size", hidden_size),
-            "n_hidden_layers": _checks.integer("n_hidden_layers", n_hidden_layers, 0),
-            "n_layers": _checks.integer("n_layers", n_layers),
-            "prior_std": _checks.number("prior_std", prior_std), "lr": _checks.number("lr", lr, 0.0),
-            "temperature": None if temperature is None else _checks.number("temperature", temperature),
-            "modulo_temp": _checks.integer("modulo_temp", modulo_temp),
-            "background": _checks.number("background", background),
-            "penalty": _checks.number("penalty", penalty, 0.0), "contamination": _share(contamination),
-            "align": bool(align), "running_weights": bool(running_weights), "zero_last": bool(zero_last),
-            "cov_scale": _checks.number("cov_scale", cov_scale), "nan_density": nan_density,
-            "batch_size": None if batch_size is None else _checks.integer("batch_size", batch_size),
-            "max_cells": _checks.integer("max_cells", max_cells), "seed": _checks.integer("seed", seed, 0),
-            "layer": layer, "drop_last": False, "log_prob_th": None, "fit": {},
-        }  # fmt: skip
+        self.settings = checked_settings({
+            "continuum_markers": known_markers(continuum_markers, self.markers), "hidden_size": hidden_size,
+            "n_hidden_layers": n_hidden_layers, "n_layers": n_layers, "prior_std": prior_std, "lr": lr,
+            "batch_size": batch_size, "temperature": temperature, "modulo_temp": modulo_temp, "background": background,
+            "penalty": penalty, "contamination": contamination, "align": align, "running_weights": running_weights,
+            "zero_last": zero_last, "cov_scale": cov_scale, "nan_density": nan_density, "max_cells": max_cells,
+            "seed": seed, "layer": layer,
+        })  # fmt: skip
         self.history: History | None = None
         self.contamination = Contamination(0.0, 0.0)
-        x, _, batch = self._read(adata, training=True)
+        self.module = self._network(*self._start())
+
+    def _start(self) -> tuple[int, np.ndarray, np.ndarray]:
+        """Number of cells, and the affine map that training starts from: slope and shift, batches x markers."""
+        x, _, batch = self._read(self.adata, training=True)
+        if self.settings["align"]:
+            where = np.isin(self.markers, self.settings["continuum_markers"])
+            return len(x), *affine_start(x, batch, continuum=where, seed=self.settings["seed"])
         # one row per batch in either case, since cells pick theirs by its number
         slope = np.ones((max(len(self.encoding.batches), 1), len(self.markers)))
-        shift = np.zeros_like(slope)
-        if align:
-            where = np.isin(self.markers, self.settings["continuum_markers"])
-            slope, shift = affine_start(x, batch, continuum=where, seed=seed)
-        self.module = self._network(len(x), slope, shift)
-
-    def _known_markers(self, markers: Iterable[str]) -> list[str]:
-        wanted = list_of(markers)
-        if isinstance(wanted, str):
-            _checks.fail(
-                f"`continuum_markers` is the text {wanted!r}, but must be a list of markers.",
-                f"Write continuum_markers=[{wanted!r}].",
-                kind=TypeError,
-            )
-        unknown = [m for m in wanted if m not in self.markers]
-        if unknown:
-            _checks.fail(
-                f"`continuum_markers` has {_checks.listing(unknown)}, not in the table.",
-                f"Markers of the table: {_checks.listing(self.markers, 12)}.",
-                _checks.nearest(unknown[0], self.markers),
-            )
-        return wanted
+        return len(x), slope, np.zeros_like(slope)
 
     def _network(self, n_cells: int, slope: Any, shift: Any) -> AnnotationNetwork:
         s = self.settings
@@ -131,11 +110,16 @@ class Trained:
         )  # fmt: skip
 
     def _read(self, adata: AnnData, *, training: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Values (float64), covariates and batch numbers of cells, in the order of the table's markers."""
+        """Values (float64), covariates and batch numbers of cells, in the order of the table's markers.
+
+        Cells of the training are looked at here; others must have passed `check_values` as a whole, since a chunk of
+        them is no sample of all.
+        """
         smallest = len(self.names) if training else 1
         x = marker_values(
-            adata, self.markers, layer=self.layer, smallest=smallest, allow_constant=not training
-        )
+            adata, self.markers, layer=self.layer, smallest=smallest, allow_constant=not training,
+            transformed=training,
+        )  # fmt: skip
         return x, self.encoding.columns(adata), self.encoding.numbers(adata)
 
     @property
@@ -250,19 +234,6 @@ class Trained:
             )
             out[rows] = self.module(v, torch.from_numpy(c[rows]).to(device))[0].cpu().numpy()
         return out
-
-
-def _share(contamination: float | None) -> float | None:
-    if contamination is None or 0 <= _checks.number("contamination", contamination) < 1:
-        return None if contamination is None else float(contamination)
-    return _checks.fail(
-        f"`contamination` is {contamination:g}, but must be at least 0 and below 1, or None to estimate it."
-    )
-
-
-def list_of(names: Iterable[str]) -> list[str]:
-    """A list of names; one text is left as it is, for the check that follows."""
-    return names if isinstance(names, str) else [str(n) for n in names]  # type: ignore[return-value]
 
 
 def warn_of_weak_spots(table: pd.DataFrame) -> None:

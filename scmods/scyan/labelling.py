@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from scmods import _checks
+from scmods.scyan._chunks import chunks
 from scmods.scyan.fitting import BLOCK, Trained
 from scmods.scyan.unlisted import log_odds_unlisted
+from scmods.scyan.values import check_values
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,6 +44,22 @@ class Labelling(Trained):
             )
         return self.adata if adata is None else adata
 
+    def _streamed(self, adata: AnnData) -> Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray]]:
+        """Rows, values, covariates and batch numbers of chunks; all cells are looked at before the first is used."""
+        check_values(adata, self.markers, layer=self.layer)
+        self.encoding.check(adata)
+        for rows, part in chunks(adata):
+            yield rows, *self._read(part)
+
+    def _latents(self, adata: AnnData, *, flow: bool = True) -> Iterator[tuple[slice, np.ndarray]]:
+        for rows, x, covariates, batch in self._streamed(adata):
+            yield rows, self._latent(x, covariates, batch) if flow else self._aligned(x, batch)
+
+    def _scored(self, adata: AnnData, *, flow: bool = True) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """Rows, joint log-densities and log-odds of being unlisted of chunks of cells."""
+        for rows, u in self._latents(adata, flow=flow):
+            yield rows, *self._scores(torch.from_numpy(u))
+
     def latent(self, adata: AnnData | None = None, *, flow: bool = True) -> np.ndarray:
         """Latent cells u, where the rows of the table are: -1 negative, 1 positive.
 
@@ -56,13 +75,15 @@ class Labelling(Trained):
         -------
         (cells, markers) float64.
         """
-        x, covariates, batch = self._read(self._cells(adata))
-        return self._latent(x, covariates, batch) if flow else self._aligned(x, batch)
+        adata = self._cells(adata)
+        out = np.empty((adata.n_obs, len(self.markers)))
+        for rows, u in self._latents(adata, flow=flow):
+            out[rows] = u
+        return out
 
     @torch.no_grad()
-    def _scores(self, adata: AnnData | None, *, flow: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    def _scores(self, u: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Joint log-densities and log-odds of being unlisted, in blocks of cells."""
-        u = torch.from_numpy(self.latent(adata, flow=flow))
         joint, odds = np.empty((len(u), len(self.names))), np.empty(len(u))
         weights = self.module.log_pi.double()
         for start in range(0, len(u), BLOCK):
@@ -80,7 +101,11 @@ class Labelling(Trained):
         adata, flow
             As in `latent`.
         """
-        return self._scores(adata, flow=flow)[0]
+        adata = self._cells(adata)
+        out = np.empty((adata.n_obs, len(self.names)))
+        for rows, joint, _ in self._scored(adata, flow=flow):
+            out[rows] = joint
+        return out
 
     def log_odds_unlisted(self, adata: AnnData | None = None) -> np.ndarray:
         """Log-odds that a cell belongs to no row of the table, (cells,).
@@ -90,7 +115,11 @@ class Labelling(Trained):
         adata
             As in `latent`.
         """
-        return self._scores(adata)[1]
+        adata = self._cells(adata)
+        out = np.empty(adata.n_obs)
+        for rows, _, odds in self._scored(adata):
+            out[rows] = odds
+        return out
 
     def predict_proba(self, adata: AnnData | None = None) -> pd.DataFrame:
         """Probability of every population and of none of them.
@@ -106,12 +135,14 @@ class Labelling(Trained):
         """
         import pandas as pd
 
-        joint, odds = self._scores(adata)
-        rows = np.exp(joint - joint.max(axis=1, keepdims=True))
-        out = _logistic(odds)
-        values = np.column_stack([rows / rows.sum(axis=1, keepdims=True) * (1 - out)[:, None], out])
-        index = self._cells(adata).obs_names
-        return pd.DataFrame(values, index=index, columns=[*self.names, UNCLASSIFIED])
+        adata = self._cells(adata)
+        values = np.empty((adata.n_obs, len(self.names) + 1))
+        for rows, joint, odds in self._scored(adata):
+            share = np.exp(joint - joint.max(axis=1, keepdims=True))
+            out = _logistic(odds)
+            values[rows, :-1] = share / share.sum(axis=1, keepdims=True) * (1 - out)[:, None]
+            values[rows, -1] = out
+        return pd.DataFrame(values, index=adata.obs_names, columns=[*self.names, UNCLASSIFIED])
 
     def predict(
         self,
@@ -155,25 +186,35 @@ class Labelling(Trained):
 
         adata = self._cells(adata)
         share = _checks.number("threshold", threshold, 0.0, 1.0)
-        joint, odds = self._scores(adata)
-        code, top = joint.argmax(axis=1), joint.max(axis=1)
-        keep = _logistic(odds) <= share
-        least = log_prob_th
-        if least is None and share < 1:
-            least = self.settings["log_prob_th"]
+        least = self.settings["log_prob_th"] if log_prob_th is None and share < 1 else log_prob_th
         if least is not None:
-            log_pi = self.module.log_pi.detach().double().cpu().numpy()
-            keep &= top - log_pi[code] >= _checks.number("log_prob_th", least)
+            least = _checks.number("log_prob_th", least)
+        code, probability, density, unknown = self._best(adata)
+        keep = unknown <= share
+        if least is not None:
+            keep &= density >= least
         labels = pd.Series(
             pd.Categorical.from_codes(np.where(keep, code, -1), self.names), adata.obs_names, name=key_added
         )
         if key_added is not None:
             adata.obs[key_added] = labels
-            adata.obs[f"{key_added}_probability"] = 1 / np.exp(joint - top[:, None]).sum(axis=1)
-            adata.obs[f"{key_added}_unknown"] = _logistic(odds)
+            adata.obs[f"{key_added}_probability"] = probability
+            adata.obs[f"{key_added}_unknown"] = unknown
             if add_levels:
                 self._write_levels(adata, key_added, labels.cat.codes.to_numpy())
         return labels
+
+    def _best(self, adata: AnnData) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The best row of every cell: number, probability given a row, log p(u | row); and that of no row."""
+        log_pi = self.module.log_pi.detach().double().cpu().numpy()
+        code = np.empty(adata.n_obs, dtype=np.intp)
+        probability, density, unknown = np.empty((3, adata.n_obs))
+        for rows, joint, odds in self._scored(adata):
+            code[rows], top = joint.argmax(axis=1), joint.max(axis=1)
+            probability[rows] = 1 / np.exp(joint - top[:, None]).sum(axis=1)
+            density[rows] = top - log_pi[code[rows]]
+            unknown[rows] = _logistic(odds)
+        return code, probability, density, unknown
 
     def _write_levels(self, adata: AnnData, key: str, code: np.ndarray) -> None:
         import pandas as pd

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from scmods import _checks, io
+from scmods.scyan._settings import current
 from scmods.scyan._state import KEY, TransformState
 from scmods.scyan.covariates import Encoding
 from scmods.scyan.fitting import BLOCK
@@ -174,18 +175,23 @@ class Scyan(Labelling):
             round: the batches then differ by more than the measurement, and no model can tell the two apart.
         """
         reference = self.encoding.batch_number(batch_ref)
-        x, c, batch = self._read(self._cells(adata))
-        u = self._latent(x, c, batch)
-        self._warn_of_confounding(u, batch, reference)
-        c[:, : len(self.encoding.batches)] = np.eye(len(self.encoding.batches))[reference]
-        return self._back(u, c, np.full(len(u), reference))
+        adata = self._cells(adata)
+        n, own = len(self.encoding.batches), np.eye(len(self.encoding.batches))[reference]
+        out, found = np.empty((adata.n_obs, len(self.markers))), np.zeros((n, len(self.names)))
+        for rows, x, c, batch in self._streamed(adata):
+            u = self._latent(x, c, batch)
+            np.add.at(found, (batch, self._codes(u)), 1)
+            c[:, :n] = own
+            out[rows] = self._back(u, c, np.full(len(u), reference))
+        self._warn_of_confounding(found, reference)
+        return out
 
-    def _warn_of_confounding(self, u: np.ndarray, batch: np.ndarray, reference: int) -> None:
-        codes = np.concatenate(
-            [self.module.prior.log_prob(b).argmax(1) for b in torch.from_numpy(u).split(BLOCK)]
-        )
-        n = np.zeros((len(self.encoding.batches), len(self.names)))
-        np.add.at(n, (batch, codes), 1)
+    def _codes(self, u: np.ndarray) -> np.ndarray:
+        blocks = torch.from_numpy(u).split(BLOCK)
+        return np.concatenate([self.module.prior.log_prob(b).argmax(1) for b in blocks])
+
+    def _warn_of_confounding(self, n: np.ndarray, reference: int) -> None:
+        """Look at the number of cells by batch and population."""
         here = n.sum(axis=1) >= ENOUGH
         if not here[reference]:
             return
@@ -322,7 +328,7 @@ class Scyan(Labelling):
             index = pd.MultiIndex.from_arrays(levels, names=names)
         model.table = pd.DataFrame(arrays["table"].numpy(), index=index, columns=meta["markers"])
         model.names, model.markers = population_names(model.table), list(meta["markers"])
-        model.settings, model.layer = meta["settings"], meta["settings"]["layer"]
+        model.settings, model.layer = current(meta["settings"]), meta["settings"]["layer"]
         model.encoding = Encoding.from_meta(meta["encoding"])
         model.contamination = Contamination(*meta["contamination"])
         losses, best, seconds = meta["history"]

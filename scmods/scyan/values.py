@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scmods import _arrays, _checks
+from scmods.scyan._chunks import CHUNK, chunks
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["marker_positions", "marker_values", "refuse_raw"]
+__all__ = ["check_values", "marker_positions", "marker_values", "refuse_raw"]
 
 RAW = 100.0  # a largest value above this belongs to intensities, not to values on a compressed scale
 UNSCALED = (0.2, 5.0)  # standard deviations outside this range belong to values that were not scaled
@@ -55,16 +56,61 @@ def marker_positions(adata: AnnData, markers: Iterable[str]) -> np.ndarray:
     return at
 
 
-def _refuse_not_finite(values: np.ndarray, names: Sequence[str]) -> None:
-    bad = ~np.isfinite(values)
-    if bad.any():
-        each = bad.sum(axis=0)
-        where = [f"{names[j]} ({each[j]})" for j in np.flatnonzero(each)]
-        _checks.fail(
-            f"The markers hold {int(bad.sum())} values that are NaN or infinite: {_checks.listing(where, 5)}.",
-            "Expected finite numbers. Drop these cells:",
-            "`adata = adata[numpy.isfinite(adata.X).all(axis=1)].copy()`.",
-        )
+class _Seen:
+    """What must be known of every marker before values are used, gathered block by block."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names, self.n, self.bad = list(names), 0, np.zeros(len(names), dtype=np.intp)
+        self.low, self.high = np.full(len(names), np.inf), np.full(len(names), -np.inf)
+        self.mean, self.spread = np.zeros(len(names)), np.zeros(len(names))
+
+    def add(self, block: np.ndarray) -> None:
+        """Take a block of cells into account; the moments by Chan's update."""
+        self.bad += (~np.isfinite(block)).sum(axis=0)
+        if not len(block) or self.bad.any():
+            return
+        self.low = np.minimum(self.low, block.min(axis=0))
+        self.high = np.maximum(self.high, block.max(axis=0))
+        total, delta = self.n + len(block), block.mean(axis=0) - self.mean
+        self.spread += len(block) * (block.var(axis=0) + delta**2 * (self.n / total))
+        self.mean += delta * (len(block) / total)
+        self.n = total
+
+    @property
+    def largest(self) -> np.ndarray:
+        """Largest absolute value of every marker."""
+        return np.maximum(np.maximum(-self.low, self.high), 0.0)
+
+    def refuse_not_finite(self) -> None:
+        """Refuse NaN and infinite values, with their number by marker."""
+        if self.bad.any():
+            where = [f"{self.names[j]} ({self.bad[j]})" for j in np.flatnonzero(self.bad)]
+            _checks.fail(
+                f"The markers hold {self.bad.sum()} values that are NaN or infinite: {_checks.listing(where, 5)}.",
+                "Expected finite numbers. Drop these cells:",
+                "`adata = adata[numpy.isfinite(adata.X).all(axis=1)].copy()`.",
+            )
+
+    def refuse_constant(self) -> None:
+        """Refuse markers with one value."""
+        constant = [self.names[j] for j in np.flatnonzero(self.low == self.high)] if self.n > 1 else []
+        if constant:
+            _checks.fail(
+                f"{len(constant)} markers have the same value in every cell: {_checks.listing(constant)}.",
+                "They carry no information and cannot be scaled. Drop them from the table and from the data:",
+                "`adata = adata[:, numpy.ptp(adata.X, axis=0) > 0].copy()`.",
+            )
+
+    def warn_of_scale(self) -> None:
+        """Warn of markers that look unscaled."""
+        std = np.sqrt(self.spread / max(self.n, 1))
+        odd = np.flatnonzero((std < UNSCALED[0]) | (std > UNSCALED[1])) if self.n > 1 else ()
+        if len(odd):
+            shown = [f"{self.names[j]} ({std[j]:.3g})" for j in odd]
+            _checks.warn(
+                f"Standard deviations far from 1: {_checks.listing(shown, 5)}. Scale first: `scyan.scale(adata)`.",
+                level=4,
+            )
 
 
 def refuse_raw(values: np.ndarray, names: Sequence[str]) -> None:
@@ -77,7 +123,10 @@ def refuse_raw(values: np.ndarray, names: Sequence[str]) -> None:
     names
         Names of the markers.
     """
-    largest = np.abs(values).max(axis=0, initial=0.0)
+    _refuse_large(np.abs(values).max(axis=0, initial=0.0), names)
+
+
+def _refuse_large(largest: np.ndarray, names: Sequence[str]) -> None:
     j = int(largest.argmax())
     if largest[j] > RAW:
         _checks.fail(
@@ -87,15 +136,11 @@ def refuse_raw(values: np.ndarray, names: Sequence[str]) -> None:
         )
 
 
-def _refuse_constant(values: np.ndarray, names: Sequence[str]) -> None:
-    if len(values) < 2:
-        return
-    constant = [names[j] for j in np.flatnonzero(values.min(axis=0) == values.max(axis=0))]
-    if constant:
+def _refuse_few(adata: AnnData, smallest: int) -> None:
+    if adata.n_obs < smallest or adata.n_obs == 0:
         _checks.fail(
-            f"{len(constant)} markers have the same value in every cell: {_checks.listing(constant)}.",
-            "They carry no information and cannot be scaled. Drop them from the table and from the data:",
-            "`adata = adata[:, numpy.ptp(adata.X, axis=0) > 0].copy()`.",
+            f"`adata` has {adata.n_obs} cells, but at least {max(1, smallest)} are needed.",
+            "Look at the filter before this call.",
         )
 
 
@@ -151,30 +196,40 @@ def marker_values(
     array([[ 1., -1.],
            [-1.,  1.]])
     """
-    if adata.n_obs < smallest or adata.n_obs == 0:
-        _checks.fail(
-            f"`adata` has {adata.n_obs} cells, but at least {max(1, smallest)} are needed.",
-            "Look at the filter before this call.",
-        )
+    _refuse_few(adata, smallest)
     names = [str(v) for v in (adata.var_names if markers is None else markers)]
-    at = marker_positions(adata, names)
-    matrix = _arrays.matrix(adata, layer)
-    values = np.concatenate([block[:, at] for _, block in _arrays.blocks(matrix)])
-    _refuse_not_finite(values, names)
+    at, seen = marker_positions(adata, names), _Seen(names)
+    values = np.empty((adata.n_obs, len(names)))
+    for rows, block in _blocks(_arrays.matrix(adata, layer)):
+        values[rows] = block[:, at]
+        seen.add(values[rows])
+    seen.refuse_not_finite()
     if not allow_constant:
-        _refuse_constant(values, names)
+        seen.refuse_constant()
     if transformed:
-        refuse_raw(values, names)
-        _warn_scale(values, names)
+        _refuse_large(seen.largest, names)
+        seen.warn_of_scale()
     return values
 
 
-def _warn_scale(values: np.ndarray, names: Sequence[str]) -> None:
-    std = values.std(axis=0)
-    odd = np.flatnonzero((std < UNSCALED[0]) | (std > UNSCALED[1])) if len(values) > 1 else np.array([], int)
-    if len(odd):
-        shown = [f"{names[j]} ({std[j]:.3g})" for j in odd]
-        _checks.warn(
-            f"Standard deviations far from 1: {_checks.listing(shown, 5)}. Scale first: `scyan.scale(adata)`.",
-            level=4,
-        )
+def check_values(adata: AnnData, markers: Sequence[str], *, layer: str | None = None) -> None:
+    """Refuse and warn as `marker_values` with ``allow_constant``, chunk by chunk, and keep nothing.
+
+    Parameters
+    ----------
+    adata, markers, layer
+        As there.
+    """
+    _refuse_few(adata, 1)
+    at, seen = marker_positions(adata, markers), _Seen(markers)
+    for _, part in chunks(adata):
+        for _, block in _blocks(_arrays.matrix(part, layer)):
+            seen.add(block[:, at])
+    seen.refuse_not_finite()
+    _refuse_large(seen.largest, markers)
+    seen.warn_of_scale()
+
+
+def _blocks(matrix: Any) -> Iterator[tuple[slice, np.ndarray]]:
+    most = max(1, _arrays.BLOCK_BYTES // (8 * max(1, matrix.shape[1])))
+    return _arrays.blocks(matrix, size=min(CHUNK, most))

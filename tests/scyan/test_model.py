@@ -385,6 +385,17 @@ def test_settings_of_numpy_are_stored_too(known: AnnData, tmp_path: Path) -> Non
     assert Scyan.load(model.save(tmp_path / "m.safetensors")).settings == model.settings
 
 
+def test_a_file_with_a_setting_that_is_gone_is_read(fitted: Scyan, stored: Path) -> None:
+    arrays, meta = io.load_state(stored, tensors=True)
+    assert "drop_last" not in meta["settings"]
+    old = meta | {"settings": meta["settings"] | {"drop_last": False}}
+    again = Scyan.load(io.save_state(stored.with_name("old.safetensors"), arrays, old), fitted.adata)
+    assert again.settings == fitted.settings
+    np.testing.assert_array_equal(again.predict_proba(), fitted.predict_proba())
+    newer = io.load_state(again.save(stored.with_name("newer.safetensors")))[1]
+    assert newer == meta
+
+
 def test_the_transform_travels_with_the_model(tmp_path: Path) -> None:
     raw = cytometry(400, 4, 6, rare=0.0, unlisted=0.0, raw=True, seed=1)
     new, adata = raw[:60].copy(), raw.copy()
