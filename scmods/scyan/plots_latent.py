@@ -76,58 +76,64 @@ def plot_latent(
     >>> [t.name for t in fig.data]
     ['prior', 'B', 'T']
     """
-    import plotly.graph_objects as go
-
     given = _inputs(model_or_u, table, prior_std, pi, continuum_markers)
-    names = list(given.table.columns)
-    pair = common.chosen([x or names[0], y or names[min(1, len(names) - 1)]], names, "x, y")
-    if pair[0] == pair[1]:
-        _checks.fail(f"`x` and `y` are both {pair[0]!r}, but a plane needs two markers.", "Write y='...'.")
-    places = [names.index(m) for m in pair]
+    pair, places = _plane(list(given.table.columns), x, y)
     u = given.u[:, places]
     groups, of = [_figures.EVERY], np.full(len(u), _figures.EVERY)
     if labels is not None:
         groups, of = common.grouped(labels, len(u), "labels", "Pass `model.predict()`.", given.cells)
     modes = given.table.to_numpy()[:, places] / [CONTINUUM if m in given.continuum else 1.0 for m in pair]
     end = float(max(3.0, np.quantile(np.abs(u), 0.99)))
+    first, second = (_figures.escaped(m) for m in pair)
+    title = title or f"Latent {first} and {second}"
+    fig = _figures.figure(title=title, alt="", x=f"{first}, latent", y=f"{second}, latent", height=520)
     axis = np.linspace(-end, end, GRID)
-    density = _density(axis, modes, given)
-    title = title or f"Latent {_figures.escaped(pair[0])} and {_figures.escaped(pair[1])}"
-    fig = _figures.figure(title=title, alt="", x=f"{_figures.escaped(pair[0])}, latent",
-                          y=f"{_figures.escaped(pair[1])}, latent", height=520)  # fmt: skip
-    _add_contours(fig, axis, density)
+    _add_contours(fig, axis, _density(axis, modes, given))
     keep = common.thin_groups(of)
-    for i, name in enumerate(groups):
-        rows = keep[of[keep] == name]
-        style = common.group_style(name, i) | {
-            "size": 6,
-            "opacity": 0.75,
-            "line": {"width": 0.4, "color": _figures.GREY},
-        }
-        fig.add_trace(
-            go.Scatter(x=_figures.small(u[rows, 0]), y=_figures.small(u[rows, 1]), mode="markers", marker=style,
-                       name=_figures.escaped(name), showlegend=labels is not None,
-                       hovertemplate="(%{x:.2f}, %{y:.2f})<extra>%{fullData.name}</extra>")
-        )  # fmt: skip
+    _add_cells(fig, u, groups, of, keep, legend=labels is not None)
     fig.update_xaxes(range=[-end, end])
     fig.update_yaxes(range=[-end, end])
+    alt = f"{_figures.plain(title)}: {_told(u, modes, given.sigma)}{_medians(u, of, groups)}"
     outside = float((np.abs(u).max(axis=1) > end).mean())
-    known = int(np.isfinite(modes).all(axis=1).sum())
-    alt = (
-        f"{_figures.plain(title)}: scatter of {len(u)} latent cells over lines that hold 50, 95 and 99.5 % of the "
-        f"prior, standard deviation {given.sigma:g}; {known} of {len(modes)} populations know both markers. "
-        + " ".join(
-            f"{g}: median ({_figures.number(a)}, {_figures.number(b)})."
-            for g, a, b in _medians(u, of, groups)
-        )
-        + (f" {outside:.1%} of the cells lie outside the axes." if outside else "")
-    )
+    alt += f" {outside:.1%} of the cells lie outside the axes." if outside else ""
     fig.update_layout(meta={"alt": alt + _figures.drawn(len(u), len(keep), "cells")})
     return _figures.legend_on_top(fig, 1 + len(groups) // 6)
 
 
-def _medians(u: np.ndarray, of: np.ndarray, groups: list[str]) -> list[tuple[str, float, float]]:
-    return [(g, *np.median(u[of == g], axis=0).tolist()) for g in groups]
+def _plane(names: list[str], x: str, y: str) -> tuple[list[str], list[int]]:
+    """Two different markers and their places."""
+    pair = common.chosen([x or names[0], y or names[min(1, len(names) - 1)]], names, "x, y")
+    if pair[0] == pair[1]:
+        _checks.fail(f"`x` and `y` are both {pair[0]!r}, but a plane needs two markers.", "Write y='...'.")
+    return pair, [names.index(m) for m in pair]
+
+
+def _add_cells(
+    fig: Figure, u: np.ndarray, groups: list[str], of: np.ndarray, keep: np.ndarray, *, legend: bool
+) -> None:
+    import plotly.graph_objects as go
+
+    edge = {"size": 6, "opacity": 0.75, "line": {"width": 0.4, "color": _figures.GREY}}
+    for i, name in enumerate(groups):
+        rows = keep[of[keep] == name]
+        fig.add_trace(
+            go.Scatter(x=_figures.small(u[rows, 0]), y=_figures.small(u[rows, 1]), mode="markers",
+                       marker=common.group_style(name, i) | edge, name=_figures.escaped(name), showlegend=legend,
+                       hovertemplate="(%{x:.2f}, %{y:.2f})<extra>%{fullData.name}</extra>")
+        )  # fmt: skip
+
+
+def _told(u: np.ndarray, modes: np.ndarray, sigma: float) -> str:
+    known = int(np.isfinite(modes).all(axis=1).sum())
+    return (
+        f"scatter of {len(u)} latent cells over lines that hold 50, 95 and 99.5 % of the prior, standard deviation "
+        f"{sigma:g}; {known} of {len(modes)} populations know both markers. "
+    )
+
+
+def _medians(u: np.ndarray, of: np.ndarray, groups: list[str]) -> str:
+    centers = ((g, np.median(u[of == g], axis=0)) for g in groups)
+    return " ".join(f"{g}: median ({_figures.number(a)}, {_figures.number(b)})." for g, (a, b) in centers)
 
 
 @dataclass(frozen=True)
