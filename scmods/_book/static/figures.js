@@ -51,9 +51,21 @@
     return merge(out, layout);
   };
 
+  // the small pictures of the landing page: nothing to point at
+  const still = (el) => "static" in el.dataset;
+
+  // arrays that several figures of a page hold are stored once, at its end (see page_weight.py)
+  let pool;
+  const shared = (index) => {
+    pool ??= JSON.parse(document.getElementById("fig-arrays").textContent);
+    return structuredClone(pool[index]);
+  };
+  const read = (text) =>
+    JSON.parse(text, (key, v) => (isObject(v) && "shared-array" in v ? shared(v["shared-array"]) : v));
+
   const draw = (el) => {
     if (!window.Plotly) return;
-    el.spec ??= JSON.parse(el.querySelector("script[type='application/json']").textContent);
+    el.spec ??= read(el.querySelector("script[type='application/json']").textContent);
     let plot = el.querySelector(".fig-plot");
     if (!plot) {
       plot = document.createElement("div");
@@ -65,6 +77,7 @@
     const layout = { uirevision: "keep", ...structuredClone(el.spec.layout) };
     // no button may send a reader's data to a server
     const config = {
+      staticPlot: still(el),
       responsive: false,
       displaylogo: false,
       plotlyServerURL: "",
@@ -74,7 +87,7 @@
       () => {
         el.dataset.drawn = "1";
         // an "img" may hold no buttons, a "figure" may; the label speaks for the drawing in both
-        el.setAttribute("role", "figure");
+        if (!still(el)) el.setAttribute("role", "figure");
         for (const svg of plot.querySelectorAll(".main-svg")) svg.setAttribute("aria-hidden", "true");
       },
       (error) => { el.dataset.failed = String(error); },
