@@ -14,7 +14,7 @@ from docutils.parsers.rst import Directive
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
-__all__ = ["DataTable", "connect", "readable_bytes", "registry_file"]
+__all__ = ["DataTable", "connect", "page_link", "readable_bytes", "registry_file", "simple_table"]
 
 # column of the registry -> heading and relative width
 SET_COLUMNS = {
@@ -99,14 +99,30 @@ def _with_dois(text: str) -> nodes.paragraph:
 def build_table(rows: list[dict[str, Any]], columns: dict[str, tuple[str, int]]) -> nodes.table:
     """A docutils table with a header row; columns that no row has are left out."""
     keep = [c for c in columns if any(c in row for row in rows)]
-    group = nodes.tgroup(cols=len(keep))
-    group += [nodes.colspec(colwidth=columns[c][1]) for c in keep]
+    heads: list[list[nodes.Node]] = [[nodes.paragraph(text=columns[c][0])] for c in keep]
+    cells = [[_cell(c, row) for c in keep] for row in rows]
+    return simple_table(heads, cells, [columns[c][1] for c in keep])
+
+
+def simple_table(
+    heads: list[list[nodes.Node]], rows: list[list[list[nodes.Node]]], widths: list[int], *classes: str
+) -> nodes.table:
+    """A docutils table of ready cells, with relative widths."""
+    group = nodes.tgroup(cols=len(widths))
+    group += [nodes.colspec(colwidth=width) for width in widths]
     head, body = nodes.thead(), nodes.tbody()
-    head += _row([[nodes.paragraph(text=columns[c][0])] for c in keep])
-    for row in rows:
-        body += _row([_cell(c, row) for c in keep])
+    head += _row(heads)
+    body += [_row(row) for row in rows]
     group += [head, body]
-    return nodes.table("", group, classes=["table", "colwidths-given"])
+    return nodes.table("", group, classes=["table", "colwidths-given", *classes])
+
+
+def page_link(docname: str, page: str, text: str) -> nodes.Node:
+    """Link to a page of the book (a name that starts with a slash), resolved by Sphinx."""
+    from sphinx import addnodes
+
+    found = {"refdomain": "std", "reftype": "doc", "reftarget": page, "refexplicit": True, "refwarn": True}
+    return addnodes.pending_xref("", nodes.inline("", text), refdoc=docname, **found)
 
 
 def _row(cells: list[list[nodes.Node]]) -> nodes.row:

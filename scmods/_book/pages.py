@@ -9,6 +9,7 @@ from typing import Any
 
 from scmods._book import notebook_file
 from scmods._book.run_list import Run
+from scmods._book.run_pages import FACTS, facts
 
 __all__ = ["command", "placeholder", "page", "shown", "write_page"]
 
@@ -101,9 +102,13 @@ def _box(run: Run) -> dict[str, Any]:
         f"On your own data: `-p dataset=my.h5ad`. Source notebook: {{download}}`{run.notebook} "
         f"<../../notebooks/{run.notebook}>`; for a class, without solutions: {{download}}`participant copy "
         f"<../participant/{run.notebook}>`.",
+        "",
+        f"```{{scmods-launch}} {run.notebook}",
+        "```",
         "````",
     ]
-    return {"cell_type": "markdown", "id": "run-this-page", "metadata": {}, "source": "\n".join(lines)}
+    kept = {FACTS: facts(run)}  # for the cards and tables of evidence
+    return {"cell_type": "markdown", "id": "run-this-page", "metadata": kept, "source": "\n".join(lines)}
 
 
 def _fill(notebook: dict[str, Any], done: dict[str, Any]) -> None:

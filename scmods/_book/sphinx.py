@@ -1,4 +1,4 @@
-"""Sphinx side of the book: figures and mathematics without network, names of the API, data table, footer.
+"""Sphinx side of the book: figures and mathematics without network, names of the API, directives, footer.
 
 Used by ``_config.yml`` (``extra_extensions: [scmods._book.sphinx]``) and by MyST-NB through the entry point
 ``myst_nb.mime_renderers``. Nothing here executes a notebook.
@@ -10,7 +10,6 @@ import datetime
 import html
 import os
 import platform
-import re
 import shutil
 import subprocess
 from importlib import metadata
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from docutils import nodes
 
-from scmods._book import api_names, data_table
+from scmods._book import api_names, cards, data_table, evidence, page_weight, ratios, repository
 from scmods._book.figure_html import PLOTLY_MIME, STATIC, alt_text, figure_html, mathjax_dir, plotly_script
 
 if TYPE_CHECKING:
@@ -29,8 +28,6 @@ __all__ = ["PlotlyMime", "build_stamp", "setup"]
 
 # tex-chtml brings the whole engine in one file; fonts and rarely used TeX packages are fetched from beside it
 MATHJAX_PARTS = ("tex-chtml.js", "output/chtml/fonts/woff-v2", "input/tex/extensions")
-LISTINGS = re.compile(r'<div class="highlight"><pre>.*?</pre>', re.DOTALL)
-TOKENS = re.compile(r'<span class="[npw]">([^<]*)</span>')
 STAMP_PACKAGES = ("torch", "numpy", "anndata", "scanpy")
 
 
@@ -136,23 +133,6 @@ def _drop_thebe(app: Sphinx, page: str, template: str, context: dict[str, Any], 
         context[kind] = [asset for asset in context.get(kind, []) if not _is_thebe(asset)]
 
 
-def plain_tokens(body: str) -> str:
-    """The page without the marks of code tokens that both themes draw in the colour of plain text.
-
-    Names, punctuation and spaces are most of the tokens of a listing, and a third of the bytes of a page.
-    """
-
-    def plain(block: re.Match[str]) -> str:
-        return TOKENS.sub(r"\1", block.group())
-
-    return LISTINGS.sub(plain, body)
-
-
-def _plain_listings(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
-    if "body" in context:
-        context["body"] = plain_tokens(context["body"])
-
-
 def _tidy_nodes(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     for node in list(doctree.findall(nodes.raw)):
         if "<th></th>" in node.astext():  # the corner of a pandas table heads nothing
@@ -167,10 +147,10 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("builder-inited", _copy_static)
     app.connect("html-page-context", _page_scripts)
     app.connect("html-page-context", _drop_thebe, priority=999)
-    app.connect("html-page-context", _plain_listings, priority=999)
     app.connect("doctree-resolved", _tidy_nodes, priority=999)
     app.add_css_file("figures.css")
     app.add_js_file("page.js", loading_method="defer")
     api_names.connect(app)
-    data_table.connect(app)
+    for module in (cards, data_table, evidence, page_weight, ratios, repository):
+        module.connect(app)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
