@@ -1,4 +1,4 @@
-"""Check a built site without a browser: links, remote loads, weight, text alternatives, leftovers.
+"""Check a built site without a browser: links, remote loads, weight, text alternatives, leftovers, search.
 
 ``python -m scmods._book.site_check _build/html`` lists what is wrong and ends with status 1.
 """
@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+from scmods._book.search_check import load_index, search_problems
 
 __all__ = ["MAX_PAGE_BYTES", "Page", "check", "main", "missing_terms", "read_page"]
 
@@ -225,8 +227,7 @@ def missing_terms(root: Path, terms: list[str]) -> list[str]:
     """The words of `terms` that the site's search would not find (its index holds stems)."""
     from sphinx.search.en import SearchEnglish
 
-    text = (root / "searchindex.js").read_text(encoding="utf-8")
-    index = json.loads(text[text.index("{") : text.rindex("}") + 1])
+    index = load_index(root)
     stem = SearchEnglish({}).stem
     known = set(index["terms"]) | set(index["titleterms"])
     return [t for t in terms if stem(t.lower()) not in known and t.lower() not in known]
@@ -265,6 +266,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--terms", nargs="*", default=[], help="words that the search must find")
     args = parser.parse_args(argv)
     problems, summary = check(args.site, max_bytes=int(args.max_kb * 1000), terms=args.terms)
+    unfound, looked_up = search_problems(args.site)
+    problems, summary = problems + unfound, summary + looked_up
     for problem in problems:
         print(problem)
     print(f"site check: {summary}; {len(problems)} problems")
