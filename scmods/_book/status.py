@@ -27,20 +27,35 @@ def _link(run: Run, text: str = "") -> str:
 
 
 def _run_rows(runs: Sequence[Run]) -> list[str]:
-    lines = [
-        "| page | data | parameters | seconds | CPU s | peak MB | claims | executed |",
-        "|---|---|---|---:|---:|---:|---:|---|",
-    ]
+    """What each run cost; its parameters stand apart, so that the table fits a telephone."""
+    lines = ["| page | seconds | CPU s | peak MB | claims held |", "|---|---:|---:|---:|---:|"]
     for run in runs:
-        data = ", ".join(f"`{name}`" for name in run.data) or "embedded"
-        head = f"| {_link(run)} | {data} | {_values(run)} |"
         r = run.record
         if run.state == "done":
-            held = f"{n_held(r['claims'])} held"
-            head += f" {r['seconds']:.1f} | {r['cpu_seconds']:.1f} | {r['peak_mb']} | {held} |"
-            lines.append(f"{head} {r['date']}, {r['commit']} |")
+            cost = (
+                f"{r['seconds']:.0f} | {r['cpu_seconds']:.0f} | {r['peak_mb']} | {n_held(r['claims'])}"
+            )
+            lines.append(f"| {_link(run)} | {cost} |")
         else:
-            lines.append(f"{head} | | | | {run.state} |")
+            lines.append(f"| {_link(run)} | | | | {run.state} |")
+    done = [run.record for run in runs if run.state == "done"]
+    if done:
+        seconds, cpu = (sum(r[name] for r in done) for name in ("seconds", "cpu_seconds"))
+        held = sum(n_held(r["claims"]) for r in done)
+        most = max(r["peak_mb"] for r in done)
+        lines.append(f"| **all** | {seconds:.0f} | {cpu:.0f} | ≤ {most} | {held} |")
+    return lines
+
+
+def _settings(runs: Sequence[Run]) -> list[str]:
+    """Data, parameters, date and version of every run, one entry each."""
+    lines = []
+    for run in runs:
+        data = ", ".join(f"`{name}`" for name in run.data) or "comes with the software"
+        when = (
+            f" Executed {run.record['date']}, version {run.record['commit']}." if run.state == "done" else ""
+        )
+        lines.append(f"- {_link(run)}. Data: {data}. Parameters: {_values(run)}.{when}")
     return lines
 
 
@@ -50,13 +65,19 @@ def _bounds(claim: dict[str, Any]) -> str:
 
 
 def _claim_rows(runs: Sequence[Run]) -> list[str]:
-    lines = ["| page | claim | value | bounds |", "|---|---|---:|---|"]
-    for run in runs:
-        for claim in run.record.get("claims", []) if run.state == "done" else []:
-            lines.append(
-                f"| {_link(run)} | {_cell(claim['name'])} | {claim['value']:.4g} | {_bounds(claim)} |"
-            )
-    return lines if len(lines) > 2 else ["No claim was checked yet."]
+    """One folded table per chapter."""
+    lines = []
+    for chapter in dict.fromkeys(run.chapter for run in runs):
+        rows = [
+            f"| {_link(run)} | {_cell(claim['name'])} | {claim['value']:.4g} | {_bounds(claim)} |"
+            for run in runs
+            if run.chapter == chapter and run.state == "done"
+            for claim in run.record.get("claims", [])
+        ]
+        if rows:
+            lines += [f"::::{{dropdown}} {chapter}: {len(rows)} values", ":animate: fade-in", ""]
+            lines += ["| page | claim | value | bounds |", "|---|---|---:|---|", *rows, "::::", ""]
+    return lines or ["No claim was checked yet."]
 
 
 def _missing(runs: Sequence[Run]) -> list[str]:
@@ -101,19 +122,24 @@ def status_page(runs: Sequence[Run]) -> str:
         f"{done} of {len(runs)} runs have results; {claims} claims held; {seconds:.0f} s of processor time.",
         "Every number below was measured by the run itself.",
         "",
-        "## Runs",
-        "",
-        *_run_rows(runs),
-        "",
         "## Without results",
         "",
         *_missing(runs),
         "",
+        "## What each run cost",
+        "",
+        "Seconds by the clock, seconds of processor time, and the most memory that the notebook held.",
+        "",
+        *_run_rows(runs),
+        "",
         "## Claims",
         "",
-        "A run whose claim is outside its bounds stops there and has no page.",
+        "A run whose claim is outside its bounds stops there and has no page. A value without bounds is only reported.",
         "",
         *_claim_rows(runs),
+        "## Data and parameters",
+        "",
+        *_settings(runs),
         "",
         "## Versions",
         "",
