@@ -302,6 +302,16 @@ def matrix_command(python: str, options: argparse.Namespace) -> list[str]:
     return [*out, "--docs"] if options.command == "docs" else out
 
 
+def classroom_command(python: str, options: argparse.Namespace) -> list[str]:
+    """The call that tries and packs what participants of a workshop get; `docs` packs what is at hand."""
+    out = [python, "-m", "scmods._book.classroom", "--jobs", str(options.jobs), "--root", str(ROOT)]
+    for path in notebooks():
+        # a page such as bmlp-paul15 is one more run of the chapter bmlp
+        if options.only == path.stem or options.only.startswith(f"{path.stem}-"):
+            out += ["--only", path.stem]
+    return [*out, "--docs"] if options.command == "docs" else out
+
+
 def build_command(python: str) -> list[str]:
     """The Jupyter Book call: strict, and with an absolute output folder, as a relative one is misread."""
     flags = ["--config", "_config.yml", "--path-output", str(ROOT), "-W", "-n", "--keep-going", "--all"]
@@ -321,6 +331,9 @@ def book(python: str, options: argparse.Namespace) -> None:
     say("laying out the pages" if docs else f"running the notebooks, {options.jobs} at a time")
     advice = "Not every notebook ran: the report above names run, cell and cause. Finished runs are kept."
     call(matrix_command(python, options), advice, jobs=options.jobs)
+    say("packing the workshop" if docs else "running the participants' notebooks, whole and by section")
+    advice = "Not every participant notebook runs: the report above names chapter, section, cell and cause."
+    call(classroom_command(python, options), advice, jobs=options.jobs)
     say("building the site")
     clean()
     call(build_command(python), "The site has warnings or errors: see above. Each one is an error here.")

@@ -225,6 +225,18 @@ def test_matrix_command(tasks: ModuleType, arguments: list[str], want: list[str]
     assert refuse not in command
 
 
+def test_classroom_command(tasks: ModuleType) -> None:
+    (tasks.ROOT / "notebooks").mkdir()
+    (tasks.ROOT / "notebooks" / "bmlp.ipynb").write_text("{}", encoding="utf-8")
+    command = tasks.classroom_command("py", tasks.parse(["book", "--only", "bmlp", "--jobs", "3"]))
+    assert command[1:5] == ["-m", "scmods._book.classroom", "--jobs", "3"]
+    assert command[-2:] == ["--only", "bmlp"]
+    assert "--docs" in tasks.classroom_command("py", tasks.parse(["docs"]))
+    page = tasks.classroom_command("py", tasks.parse(["book", "--only", "bmlp-paul15"]))
+    assert page[-2:] == ["--only", "bmlp"]
+    assert "--only" not in tasks.classroom_command("py", tasks.parse(["book"]))
+
+
 def test_book_builds_from_nothing_then_checks(
     tasks: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -234,10 +246,10 @@ def test_book_builds_from_nothing_then_checks(
     seen = record_calls(tasks, monkeypatch)
     tasks.book("py", tasks.parse(["book"]))
     assert not old.exists()
-    assert [command[2].split(".")[-1] for command in (seen[0], seen[2], seen[3])] == [
-        "matrix", "site_check", "browser_check",
+    assert [command[2].split(".")[-1] for command in (seen[0], seen[1], seen[3], seen[4])] == [
+        "matrix", "classroom", "site_check", "browser_check",
     ]  # fmt: skip
-    build = seen[1]
+    build = seen[2]
     assert {"-W", "-n", "--keep-going", "--all"} <= set(build)
     assert build[build.index("--path-output") + 1] == str(tasks.ROOT)
     assert "index.html" in capsys.readouterr().out
