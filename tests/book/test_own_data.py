@@ -1,4 +1,4 @@
-"""A chapter on own data: the run folder, refusals, failures, Ctrl-C; and what a file allows."""
+"""A chapter on own data: the run folder, refusals, failures, Ctrl-C, what a run tells."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -17,8 +18,8 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from scmods._book import inspect_file, own_data
-from scmods._book.inspect_file import FileFacts, facts, kind_of, report
+from scmods._book import notebook_file, own_data, progress
+from scmods._book.citing import citations
 from scmods._book.own_data import OwnDataError, chapters, find_chapter, run_chapter
 from scmods._book.params import ParameterError
 
@@ -186,295 +187,6 @@ def test_without_the_repository_the_message_says_what_to_do(in_folder: Path) -> 
     assert find_chapter("tiny", in_folder) == path
 
 
-# ---- what a file allows ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("values", "kind"),
-    [
-        ([0, 1, 7], "counts"),
-        ([0, 1.5, 3.2], "log"),
-        ([0, 1.5, 300.2], "normalised"),
-        ([-1.0, 0.5], "scaled"),
-        ([1, np.nan], "NaN"),
-        ([0, 0], "empty"),
-        ([], "empty"),
-    ],
-)
-def test_kinds_of_numbers(values: list[float], kind: str) -> None:
-    assert kind_of(np.array(values, dtype=float)) == kind
-
-
-def test_facts_of_a_stranger_file(tmp_path: Path) -> None:
-    path = h5ad(tmp_path / "s.h5ad")
-    adata = ad.read_h5ad(path)
-    adata.layers["Spliced"] = np.log1p(adata.X.toarray())
-    adata.obsm["X_spatial"] = np.zeros((30, 2))
-    adata.obsm["X_pca"] = np.zeros((30, 2))
-    adata.var_names = [f"ENSG0000000000{i}" for i in range(8)]
-    adata.obs["Leiden"] = pd.Categorical([None, *list("xy") * 14, "x"])
-    adata.write_h5ad(path)
-    found = facts(path)
-    assert (found.cells, found.genes) == (30, 8)
-    assert found.matrices == {"X": "counts", "Spliced": "log"}
-    assert found.labels == {"my label": 3, "Leiden": 2}
-    assert found.missing_labels == ["Leiden"]
-    assert found.spatial == ["X_spatial"]
-    assert found.ensembl
-    assert found.guess("labels") == "Leiden"
-    assert found.guess("spliced") == "Spliced"
-    assert found.guess("unspliced") == ""
-    assert found.guess("expression") == "X"
-
-
-@pytest.mark.parametrize(
-    ("chapter", "changes", "text"),
-    [
-        ("bmlp", {"labels": {}}, "no labels: sc.pp.neighbors"),
-        ("amici", {"spatial": []}, "no spatial: adata.obsm['spatial'] ="),
-        ("amici", {"matrices": {"X": "NaN"}}, "no expression: adata.X holds no usable numbers"),
-        ("amici", {"labels": {"library_id": 2}}, "no types: sc.pp.neighbors(adata); sc.tl.leiden(adata)"),
-        ("amici", {"missing_labels": ["type"]}, "adata = adata[adata.obs['type'].notna()].copy()"),
-        ("smoother", {"spatial": []}, "no spatial: adata.obsm['spatial'] ="),
-        ("smoother", {"matrices": {"X": "empty"}}, "no expression: adata.X holds no usable numbers"),
-        ("smoother", {"missing_labels": ["type"]}, "adata = adata[adata.obs['type'].notna()].copy()"),
-        ("hopfield", {}, "no unspliced: count it from the reads"),
-        (
-            "hopfield",
-            {"matrices": {"X": "log", "spliced": "scaled", "unspliced": "counts"}},
-            "unusable spliced: adata.layers['spliced'] holds negative numbers; take the values from before",
-        ),
-        (
-            "hopfield",
-            {"matrices": {"X": "log", "spliced": "counts", "unspliced": "empty"}},
-            "unusable unspliced: adata.layers['unspliced'] holds only zeros",
-        ),
-        (
-            "hopfield",
-            {"matrices": {"spliced": "NaN", "Mu": "log"}},
-            "adata.layers['spliced'] holds NaN; drop",
-        ),
-        ("hopfield", {"matrices": {"Ms": "normalised"}}, "no unspliced: count it from the reads"),
-        ("hopfield", {"matrices": {"unspliced": "counts"}}, "no spliced: count it from the reads"),
-        (
-            "hopfield",
-            {"matrices": {"spliced": "counts", "unspliced": "counts"}, "missing_labels": ["type"]},
-            "adata = adata[adata.obs['type'].notna()].copy()",
-        ),
-        ("scyan", {"matrices": {"X": "NaN"}}, "no expression: adata.X holds no usable numbers"),
-        (
-            "scyan",
-            {},
-            "no table: write table.csv: populations x markers, 1 positive, -1 negative, else empty",
-        ),
-        ("scyan", {"table": ["T"], "doubled_genes": True}, "adata.var_names_make_unique()"),
-        ("bmlp", {"doubled_genes": True}, "adata.var_names_make_unique()"),
-        ("bmlp", {"doubled_cells": True}, "adata.obs_names_make_unique()"),
-        ("bmlp", {"missing_labels": ["type"]}, "adata = adata[adata.obs['type'].notna()].copy()"),
-    ],
-)
-def test_each_gap_comes_with_the_line_that_mends_it(tmp_path: Path, chapter, changes, text) -> None:
-    notebook = write_notebook(tmp_path, chapter, "x = 1")
-    base = {"cells": 9, "genes": 4, "matrices": {"X": "log"}, "labels": {"type": 3}, "spatial": ["spatial"]}
-    lines, usable = report(Path("my.h5ad"), FileFacts(**base | changes), {chapter: notebook})
-    assert f"{chapter:<10}  not yet" in lines
-    assert any(text in line for line in lines)
-    assert not usable
-
-
-def test_a_good_file_gives_the_command_with_its_keys(tmp_path: Path) -> None:
-    notebook = write_notebook(tmp_path, "bmlp", "x = 1")
-    found = FileFacts(9, 4, {"X": "log"}, {"cell_type": 3}, [])
-    lines, usable = report(Path("my.h5ad"), found, {"bmlp": notebook})
-    assert usable
-    assert lines[-2:] == [
-        "bmlp        runs",
-        "    python -m scmods run bmlp -p dataset=my.h5ad -p cluster_key=cell_type",
-    ]
-
-
-def test_a_file_with_both_kinds_of_transcripts_gives_the_command_of_hopfield(tmp_path: Path) -> None:
-    notebook = write_notebook(tmp_path, "hopfield", "x = 1")
-    matrices = {"X": "scaled", "Spliced": "counts", "Unspliced": "counts"}
-    found = FileFacts(9, 4, matrices, {"cell_type": 3}, [])
-    lines, usable = report(Path("my.h5ad"), found, {"hopfield": notebook})
-    assert usable
-    assert lines[-2:] == [
-        "hopfield    runs",
-        "    python -m scmods run hopfield -p dataset=my.h5ad -p cluster_key=cell_type",
-    ]
-    source = (
-        PARAMETERS
-        + '\nspliced_layer: str = "spliced"  # counts\nunspliced_layer: str = "unspliced"  # counts'
-    )
-    content = json.loads(notebook.read_text())
-    content["cells"][1]["source"] = source
-    notebook.write_text(json.dumps(content))
-    assert report(Path("my.h5ad"), found, {"hopfield": notebook})[0][-1] == (
-        "    python -m scmods run hopfield -p dataset=my.h5ad -p cluster_key=cell_type"
-        " -p spliced_layer=Spliced -p unspliced_layer=Unspliced"
-    )
-
-
-@pytest.mark.parametrize(
-    ("matrices", "labels", "given"),
-    [
-        (
-            {"Ms": "normalised", "Mu": "normalised", "velocity": "scaled"},
-            {},
-            "spliced_layer=Ms velocity_layer=velocity",
-        ),
-        (
-            {"spliced": "counts", "Ms": "normalised", "velocity": "NaN"},
-            {"kind": 2},
-            "cluster_key=kind spliced_layer=Ms velocity_layer=velocity",
-        ),
-        ({"spliced": "counts", "unspliced": "counts", "Ms": "log", "velocity": "NaN"}, {}, ""),
-    ],
-    ids=["scvelo", "no unspliced", "all"],
-)
-def test_a_velocity_of_another_tool_serves_where_counts_are_gone(
-    tmp_path: Path, matrices, labels, given
-) -> None:
-    source = 'dataset: str = "toy"  # data\ncluster_key: str = ""  # labels\nspliced_layer: str = "spliced"  # counts\n'
-    source += 'velocity_layer: str = ""  # computed elsewhere'
-    notebook = write_notebook(tmp_path, "hopfield", "x = 1")
-    content = json.loads(notebook.read_text())
-    content["cells"][1]["source"] = source
-    notebook.write_text(json.dumps(content))
-    lines, usable = report(Path("my.h5ad"), FileFacts(9, 4, matrices, labels, []), {"hopfield": notebook})
-    assert usable
-    words = ["dataset=my.h5ad", *given.split()]
-    assert lines[-1] == "    python -m scmods run hopfield " + " ".join(f"-p {w}" for w in words)
-
-
-@pytest.mark.parametrize(
-    ("matrices", "labels", "given"),
-    [
-        ({"X": "counts"}, {}, ""),
-        ({"X": "log", "Counts": "counts"}, {"cell_type": 3}, "label_key=cell_type layer=Counts"),
-        ({"X": "log", "spliced": "counts"}, {"Slide": 2}, "library_key=Slide"),
-        (
-            {"X": "counts", "counts": "counts"},
-            {"leiden": 3, "library_id": 2},
-            "label_key=leiden library_key=library_id",
-        ),
-    ],
-    ids=["plain", "layer", "section", "both"],
-)
-def test_a_tissue_gives_the_command_of_smoother(tmp_path: Path, matrices, labels, given) -> None:
-    source = 'dataset: str = "toy"  # data\nspatial_key: str = "spatial"  # positions\nlabel_key: str = ""  # regions\n'
-    source += 'library_key: str = ""  # sections\nlayer: str = ""  # counts'
-    notebook = write_notebook(tmp_path, "smoother", "x = 1")
-    content = json.loads(notebook.read_text())
-    content["cells"][1]["source"] = source
-    notebook.write_text(json.dumps(content))
-    found = FileFacts(9, 4, matrices, labels, ["spatial"])
-    lines, usable = report(Path("my.h5ad"), found, {"smoother": notebook})
-    assert usable
-    words = ["dataset=my.h5ad", *given.split()]
-    assert lines[-1] == "    python -m scmods run smoother " + " ".join(f"-p {w}" for w in words)
-
-
-@pytest.mark.parametrize(
-    ("changes", "given"),
-    [
-        ({}, ""),
-        ({"labels": {"Slide": 2, "kind": 4}}, "cluster_key=kind library_key=Slide"),
-        ({"matrices": {"X": "scaled", "log1p": "log", "counts": "counts"}}, "layer=log1p"),
-        ({"matrices": {"X": "scaled", "raw": "counts"}}, "layer=raw"),
-        ({"matrices": {"X": "counts", "log1p": "log"}}, ""),
-        ({"spatial": ["xy"]}, "spatial_key=xy"),
-    ],
-    ids=["plain", "sections", "logged layer", "counts", "counts in X", "positions"],
-)
-def test_cells_of_a_tissue_give_the_command_of_amici(tmp_path: Path, changes, given) -> None:
-    source = 'dataset: str = "toy"  # data\ncluster_key: str = "cell_type"  # types\n'
-    source += 'spatial_key: str = "spatial"  # positions\nlibrary_key: str = ""  # sections\nlayer: str = ""  # values'
-    notebook = write_notebook(tmp_path, "amici", "x = 1")
-    content = json.loads(notebook.read_text())
-    content["cells"][1]["source"] = source
-    notebook.write_text(json.dumps(content))
-    base = {
-        "cells": 9,
-        "genes": 4,
-        "matrices": {"X": "log"},
-        "labels": {"cell_type": 3},
-        "spatial": ["spatial"],
-    }
-    lines, usable = report(Path("my.h5ad"), FileFacts(**base | changes), {"amici": notebook})
-    assert usable
-    words = ["dataset=my.h5ad", *given.split()]
-    assert lines[-1] == "    python -m scmods run amici " + " ".join(f"-p {w}" for w in words)
-
-
-@pytest.mark.parametrize(
-    ("changes", "given"),
-    [
-        ({"matrices": {"X": "scaled"}, "largest": {"X": 9.0}}, ""),
-        ({"matrices": {"X": "counts"}, "largest": {"X": 900.0}}, "transform=asinh"),
-        ({"matrices": {"X": "scaled"}, "largest": {"X": 2e5}}, "transform=logicle"),
-        ({"matrices": {"X": "empty", "values": "scaled"}, "largest": {"values": 9.0}}, "layer=values"),
-        ({"labels": {"leiden": 3, "Batch": 2}}, "batch_key=Batch"),
-        ({"labels": {"gate": 3}, "populations": "gate"}, "label_key=gate"),
-        ({"labels": {"cell_type": 3}, "populations": "cell_type"}, "label_key=cell_type"),
-    ],
-    ids=["ready", "mass", "flow", "layer", "batch", "truth", "own name"],
-)
-def test_cells_with_a_table_give_the_command_of_scyan(tmp_path: Path, changes, given) -> None:
-    source = 'dataset: str = "toy"  # data\nlabel_key: str = ""  # truth\nbatch_key: str = ""  # batches\n'
-    source += 'layer: str = ""  # values\ntransform: str = "none"  # of raw intensities'
-    notebook = write_notebook(tmp_path, "scyan", "x = 1")
-    content = json.loads(notebook.read_text())
-    content["cells"][1]["source"] = source
-    notebook.write_text(json.dumps(content))
-    base = {
-        "cells": 9,
-        "genes": 4,
-        "matrices": {"X": "scaled"},
-        "labels": {},
-        "spatial": [],
-        "table": ["T", "B"],
-    }
-    lines, usable = report(Path("my.h5ad"), FileFacts(**base | changes), {"scyan": notebook})
-    assert usable
-    assert any(re.fullmatch(r"marker table +uns\['table'\] \(2 populations\)", line) for line in lines)
-    words = ["dataset=my.h5ad", *given.split()]
-    assert lines[-1] == "    python -m scmods run scyan " + " ".join(f"-p {w}" for w in words)
-
-
-def test_a_table_is_asked_for_and_labels_of_other_data_are_switched_off(tmp_path: Path) -> None:
-    notebook = write_notebook(tmp_path, "scyan", "x = 1")
-    content = json.loads(notebook.read_text())
-    content["cells"][1]["source"] = (
-        'dataset: str = "toy"  # data\ntable: str = ""  # CSV\nlabel_key: str = "cell_type"  # truth'
-    )
-    notebook.write_text(json.dumps(content))
-    found = FileFacts(9, 4, {"X": "scaled"}, {"leiden": 3}, [])
-    lines, usable = report(Path("my.h5ad"), found, {"scyan": notebook})
-    assert not usable
-    assert lines[-1] == "    python -m scmods run scyan -p dataset=my.h5ad -p table=table.csv -p label_key="
-    found.labels["cell_type"], found.table, found.populations = 3, ["T"], "cell_type"
-    assert report(Path("my.h5ad"), found, {"scyan": notebook})[0][-1].endswith("-p dataset=my.h5ad")
-
-
-def test_a_file_of_a_cytometer_is_inspected(tmp_path: Path) -> None:
-    from scmods import scyan
-
-    adata = scyan.cytometry(60, 3, 4, rare=0.0, raw=True)
-    found = facts(scyan.write_fcs(adata, tmp_path / "sample.fcs") or tmp_path / "sample.fcs")
-    assert (found.cells, found.genes) == adata.shape
-    assert found.matrices == {"X": "counts"}
-    assert found.guess("transform") == "asinh"
-    both = {name: write_notebook(tmp_path, name, "x = 1") for name in ("bmlp", "scyan")}
-    lines, _ = report(tmp_path / "sample.fcs", found, both)
-    assert not [line for line in lines if "bmlp" in line], "it reads no such file"
-    assert any(line.startswith("scyan     ") for line in lines)
-    (tmp_path / "no.fcs").write_bytes(b"FCS9.9")
-    with pytest.raises(OwnDataError, match="no.fcs"):
-        facts(tmp_path / "no.fcs")
-
-
 def test_a_missing_table_ends_the_call_before_anything_is_made(in_folder: Path) -> None:
     write_notebook(in_folder, "tiny", "x = 1")
     h5ad(in_folder / "a.h5ad")
@@ -487,40 +199,69 @@ def test_a_missing_table_ends_the_call_before_anything_is_made(in_folder: Path) 
     assert not (in_folder / "r").exists()
 
 
-def test_a_table_in_the_file_is_found(tmp_path: Path) -> None:
-    path = h5ad(tmp_path / "s.h5ad")
-    assert facts(path).table == []
-    assert facts(path).guess("table") == ""
-    adata = ad.read_h5ad(path)
-    adata.X = 300.0 * adata.X
-    adata.uns["table"] = pd.DataFrame({"g0": [1.0, -1.0]}, index=["CD4/CD8", "b"])
-    adata.write_h5ad(path)
-    found = facts(path)
-    assert found.table == ["CD4/CD8", "b"]
-    assert found.populations == "my label", "some of its values are rows of the table"
-    assert found.largest == {"X": 300.0 * 5}
-    assert found.guess("transform") == "asinh"
-    adata.uns["table"] = "a text"
-    adata.write_h5ad(path)
-    assert facts(path).table == []
+# ---- what a run tells --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("content", "text"),
-    [(None, "does not exist"), (b"text", "is not an .h5ad file. Read it with the scanpy reader")],
-)
-def test_unreadable_files_are_named(tmp_path: Path, capsys, content, text) -> None:
-    path = tmp_path / "x.h5ad"
-    if content is not None:
-        path.write_bytes(content)
-    assert inspect_file.check_file(path) == 2
-    assert text in capsys.readouterr().err
+def test_progress_names_cell_section_time_and_memory(monkeypatch) -> None:
+    cells = [("markdown", "# T"), ("code", "a"), ("markdown", "text\n\n## Second part\n"), ("code", "b")]
+    book = {"cells": [{"cell_type": kind, "source": source, "metadata": {}} for kind, source in cells]}
+    assert progress.headings(book) == ["", "Second part"]
+    lines: list[str] = []
+    with progress.Progress(book, lines.append) as shown:
+        shown.show({"cell": 2, "cells": 2, "seconds": 3.2, "mb": 80})
+        shown.show({"cell": 2, "cells": 2, "seconds": 3.3, "mb": 80})
+    assert lines == ["  cell  2 of 2     3 s     80 MB  Second part"], "at most one line a second"
 
 
-def test_an_hdf5_file_without_anndata_is_named(tmp_path: Path) -> None:
-    import h5py
+def test_a_long_cell_says_that_it_still_runs(monkeypatch) -> None:
+    monkeypatch.setattr(progress, "QUIET", 0.0)
+    book = {"cells": [{"cell_type": "code", "source": "a", "metadata": {}}]}
+    heard = threading.Event()
+    lines: list[str] = []
 
-    with h5py.File(tmp_path / "x.h5", "w") as file:
-        file["a"] = [1]
-    with pytest.raises(OwnDataError, match="holds no AnnData: `obs` or `var` is missing"):
-        facts(tmp_path / "x.h5")
+    def say(line: str) -> None:
+        lines.append(line)
+        if "still" in line:
+            heard.set()
+
+    with progress.Progress(book, say) as shown:
+        shown.show({"cell": 1, "cells": 1, "seconds": 0.0, "mb": 5})
+        assert heard.wait(30)
+
+
+def test_params_hold_how_the_run_ended(in_folder: Path, capsys) -> None:
+    write_notebook(in_folder, "tiny", 'raise KeyError("my_labels")')
+    assert run_chapter("tiny", {"cluster_key": "my_labels"}, out=Path("r"), root=in_folder) == 1
+    (folder,) = (in_folder / "r").iterdir()
+    told = json.loads((folder / "params.json").read_text())
+    assert told["ok"] is False
+    assert told["seconds"] > 0
+    assert told["error"] == "code cell 2: KeyError: 'my_labels'"
+    assert "In this run `cluster_key` is 'my_labels'." in capsys.readouterr().out
+
+
+def test_the_report_says_how_to_cite_method_and_data(tmp_path: Path) -> None:
+    references = {"cell_type": "markdown", "source": "## References\n\nFrom {cite:t}`su2023smoother`."}
+    lines = citations({"cells": [references]}, chapter="smoother", dataset="mob", folder=tmp_path)
+    assert lines[0].startswith("The scmods authors. scmods: a book that runs, version ")
+    assert lines[1].startswith("Method: Su et al., 2023. Smoother: ")
+    assert lines[1].endswith("doi:10.1186/s13059-023-03138-x.")
+    assert lines[2].startswith("Data mob: ")
+    assert "(licence: GPL-3.0)" in lines[2]
+    own = citations({"cells": []}, chapter="x", dataset="/a/my.h5ad", folder=tmp_path)
+    assert own[1:] == ["Data my.h5ad: your own file; cite where it comes from."]
+    adata = ad.AnnData(np.ones((2, 2)), uns={"source": {"citation": "Me 2020"}})
+    adata.write_h5ad(tmp_path / "result.h5ad")
+    assert (
+        citations({"cells": []}, chapter="x", dataset="/a/my.h5ad", folder=tmp_path)[1]
+        == "Data my.h5ad: Me 2020."
+    )
+
+
+@pytest.mark.parametrize("chapter", ["amici", "bmlp", "hopfield", "scyan", "smoother"])
+def test_every_chapter_has_a_paper_to_cite(chapter: str, tmp_path: Path) -> None:
+    notebook = notebook_file.read(chapters()[chapter])
+    lines = citations(notebook, chapter=chapter, dataset="", folder=tmp_path)
+    assert len(lines) == 2
+    assert re.match(r"Method: .+, 20\d\d\. .+ (doi:|https://)", lines[1])
+    assert not re.search(r"[{}\\]", lines[1])

@@ -1,0 +1,469 @@
+"""What the check of a file says: kinds of numbers, guesses, gaps, commands to copy."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+from scmods._book import inspect_file
+from scmods._book.inspect_file import FileFacts, facts, kind_of, report
+from scmods._book.own_data import OwnDataError
+from scmods._book.roles import candidates, places
+
+PARAMETERS = 'dataset: str = "toy"  # data\ncluster_key: str = "cluster"  # labels\nk: int = 3  # how many'
+
+
+def write_notebook(root: Path, name: str, *code: str) -> Path:
+    path = root / "notebooks" / f"{name}.ipynb"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = [{"cell_type": "markdown", "id": "title", "metadata": {}, "source": f"# Chapter {name}"}]
+    for number, source in enumerate([PARAMETERS, *code]):
+        tags = ["parameters"] if number == 0 else []
+        cell = {"cell_type": "code", "id": f"c{number}", "metadata": {"tags": tags}, "source": source}
+        made.append(cell | {"outputs": [], "execution_count": None})
+    spec = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    path.write_text(json.dumps({"cells": made, "metadata": spec, "nbformat": 4, "nbformat_minor": 5}))
+    return path
+
+
+def h5ad(path: Path, **changes: object) -> Path:
+    generator = np.random.default_rng(0)
+    counts = sp.csr_matrix(generator.poisson(1.0, (30, 8)).astype(np.float32))
+    obs = pd.DataFrame({"my label": pd.Categorical(list("abc") * 10), "n": np.arange(30)})
+    obs.index = [f"cell{i}" for i in range(30)]
+    adata = ad.AnnData(counts, obs=obs, var=pd.DataFrame(index=[f"g{i}" for i in range(8)]))
+    for name, value in changes.items():
+        setattr(adata, name, value)
+    adata.write_h5ad(path)
+    return path
+
+
+# ---- what a file allows ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([0, 1, 7], "counts"),
+        ([0, 1.5, 3.2], "log"),
+        ([0, 1.5, 300.2], "normalised"),
+        ([-1.0, 0.5], "scaled"),
+        ([1, np.nan], "NaN"),
+        ([0, 0], "empty"),
+        ([], "empty"),
+    ],
+)
+def test_kinds_of_numbers(values: list[float], kind: str) -> None:
+    assert kind_of(np.array(values, dtype=float)) == kind
+
+
+def test_facts_of_a_stranger_file(tmp_path: Path) -> None:
+    path = h5ad(tmp_path / "s.h5ad")
+    adata = ad.read_h5ad(path)
+    adata.layers["Spliced"] = np.log1p(adata.X.toarray())
+    adata.obsm["X_spatial"] = np.zeros((30, 2))
+    adata.obsm["X_pca"] = np.zeros((30, 2))
+    adata.var_names = [f"ENSG0000000000{i}" for i in range(8)]
+    adata.obs["Leiden"] = pd.Categorical([None, *list("xy") * 14, "x"])
+    adata.write_h5ad(path)
+    found = facts(path)
+    assert (found.cells, found.genes) == (30, 8)
+    assert found.matrices == {"X": "counts", "Spliced": "log"}
+    assert found.labels == {"my label": 3, "Leiden": 2}
+    assert found.missing_labels == ["Leiden"]
+    assert found.spatial == ["X_spatial"]
+    assert found.ensembl
+    assert found.guess("labels") == "Leiden"
+    assert found.guess("spliced") == "Spliced"
+    assert found.guess("unspliced") == ""
+    assert found.guess("expression") == "X"
+
+
+@pytest.mark.parametrize(
+    ("chapter", "changes", "text"),
+    [
+        ("bmlp", {"labels": {}}, "no labels: sc.pp.neighbors"),
+        ("amici", {"spatial": []}, "no spatial: adata.obsm['spatial'] ="),
+        ("amici", {"matrices": {"X": "NaN"}}, "no expression: adata.X holds no usable numbers"),
+        ("amici", {"labels": {"library_id": 2}}, "no types: sc.pp.neighbors(adata); sc.tl.leiden(adata)"),
+        ("amici", {"missing_labels": ["type"]}, "adata = adata[adata.obs['type'].notna()].copy()"),
+        ("smoother", {"spatial": []}, "no spatial: adata.obsm['spatial'] ="),
+        ("smoother", {"matrices": {"X": "empty"}}, "no expression: adata.X holds no usable numbers"),
+        ("smoother", {"missing_labels": ["type"]}, "adata = adata[adata.obs['type'].notna()].copy()"),
+        ("hopfield", {}, "no unspliced: count it from the reads"),
+        (
+            "hopfield",
+            {"matrices": {"X": "log", "spliced": "scaled", "unspliced": "counts"}},
+            "unusable spliced: adata.layers['spliced'] holds negative numbers; take the values from before",
+        ),
+        (
+            "hopfield",
+            {"matrices": {"X": "log", "spliced": "counts", "unspliced": "empty"}},
+            "unusable unspliced: adata.layers['unspliced'] holds only zeros",
+        ),
+        (
+            "hopfield",
+            {"matrices": {"spliced": "NaN", "Mu": "log"}},
+            "adata.layers['spliced'] holds NaN; drop",
+        ),
+        ("hopfield", {"matrices": {"Ms": "normalised"}}, "no unspliced: count it from the reads"),
+        ("hopfield", {"matrices": {"unspliced": "counts"}}, "no spliced: count it from the reads"),
+        (
+            "hopfield",
+            {"matrices": {"spliced": "counts", "unspliced": "counts"}, "missing_labels": ["type"]},
+            "adata = adata[adata.obs['type'].notna()].copy()",
+        ),
+        ("scyan", {"matrices": {"X": "NaN"}}, "no expression: adata.X holds no usable numbers"),
+        (
+            "scyan",
+            {},
+            "no table: write table.csv: populations x markers, 1 positive, -1 negative, else empty",
+        ),
+        ("scyan", {"table": ["T"], "doubled_genes": True}, "adata.var_names_make_unique()"),
+        ("bmlp", {"doubled_genes": True}, "adata.var_names_make_unique()"),
+        ("bmlp", {"doubled_cells": True}, "adata.obs_names_make_unique()"),
+        ("bmlp", {"missing_labels": ["type"]}, "adata = adata[adata.obs['type'].notna()].copy()"),
+    ],
+)
+def test_each_gap_comes_with_the_line_that_mends_it(tmp_path: Path, chapter, changes, text) -> None:
+    notebook = write_notebook(tmp_path, chapter, "x = 1")
+    base = {"cells": 9, "genes": 4, "matrices": {"X": "log"}, "labels": {"type": 3}, "spatial": ["spatial"]}
+    lines, usable = report(Path("my.h5ad"), FileFacts(**base | changes), {chapter: notebook})
+    assert f"{chapter:<10}  not yet" in lines
+    assert any(text in line for line in lines)
+    assert not usable
+
+
+def test_a_good_file_gives_the_command_with_its_keys(tmp_path: Path) -> None:
+    notebook = write_notebook(tmp_path, "bmlp", "x = 1")
+    found = FileFacts(9, 4, {"X": "log"}, {"cell_type": 3}, [])
+    lines, usable = report(Path("my.h5ad"), found, {"bmlp": notebook})
+    assert usable
+    assert lines[-2:] == [
+        "bmlp        runs",
+        "    python -m scmods run bmlp -p dataset=my.h5ad -p cluster_key=cell_type",
+    ]
+
+
+def test_a_file_with_both_kinds_of_transcripts_gives_the_command_of_hopfield(tmp_path: Path) -> None:
+    notebook = write_notebook(tmp_path, "hopfield", "x = 1")
+    matrices = {"X": "scaled", "Spliced": "counts", "Unspliced": "counts"}
+    found = FileFacts(9, 4, matrices, {"cell_type": 3}, [])
+    lines, usable = report(Path("my.h5ad"), found, {"hopfield": notebook})
+    assert usable
+    assert lines[-2:] == [
+        "hopfield    runs",
+        "    python -m scmods run hopfield -p dataset=my.h5ad -p cluster_key=cell_type",
+    ]
+    source = (
+        PARAMETERS
+        + '\nspliced_layer: str = "spliced"  # counts\nunspliced_layer: str = "unspliced"  # counts'
+    )
+    content = json.loads(notebook.read_text())
+    content["cells"][1]["source"] = source
+    notebook.write_text(json.dumps(content))
+    assert report(Path("my.h5ad"), found, {"hopfield": notebook})[0][-1] == (
+        "    python -m scmods run hopfield -p dataset=my.h5ad -p cluster_key=cell_type"
+        " -p spliced_layer=Spliced -p unspliced_layer=Unspliced"
+    )
+
+
+@pytest.mark.parametrize(
+    ("matrices", "labels", "given"),
+    [
+        (
+            {"Ms": "normalised", "Mu": "normalised", "velocity": "scaled"},
+            {},
+            "spliced_layer=Ms velocity_layer=velocity",
+        ),
+        (
+            {"spliced": "counts", "Ms": "normalised", "velocity": "NaN"},
+            {"kind": 2},
+            "cluster_key=kind spliced_layer=Ms velocity_layer=velocity",
+        ),
+        ({"spliced": "counts", "unspliced": "counts", "Ms": "log", "velocity": "NaN"}, {}, ""),
+    ],
+    ids=["scvelo", "no unspliced", "all"],
+)
+def test_a_velocity_of_another_tool_serves_where_counts_are_gone(
+    tmp_path: Path, matrices, labels, given
+) -> None:
+    source = 'dataset: str = "toy"  # data\ncluster_key: str = ""  # labels\nspliced_layer: str = "spliced"  # counts\n'
+    source += 'velocity_layer: str = ""  # computed elsewhere'
+    notebook = write_notebook(tmp_path, "hopfield", "x = 1")
+    content = json.loads(notebook.read_text())
+    content["cells"][1]["source"] = source
+    notebook.write_text(json.dumps(content))
+    lines, usable = report(Path("my.h5ad"), FileFacts(9, 4, matrices, labels, []), {"hopfield": notebook})
+    assert usable
+    words = ["dataset=my.h5ad", *given.split()]
+    assert lines[-1] == "    python -m scmods run hopfield " + " ".join(f"-p {w}" for w in words)
+
+
+@pytest.mark.parametrize(
+    ("matrices", "labels", "given"),
+    [
+        ({"X": "counts"}, {}, ""),
+        ({"X": "log", "Counts": "counts"}, {"cell_type": 3}, "label_key=cell_type layer=Counts"),
+        ({"X": "log", "spliced": "counts"}, {"Slide": 2}, "library_key=Slide"),
+        (
+            {"X": "counts", "counts": "counts"},
+            {"leiden": 3, "library_id": 2},
+            "label_key=leiden library_key=library_id",
+        ),
+    ],
+    ids=["plain", "layer", "section", "both"],
+)
+def test_a_tissue_gives_the_command_of_smoother(tmp_path: Path, matrices, labels, given) -> None:
+    source = 'dataset: str = "toy"  # data\nspatial_key: str = "spatial"  # positions\nlabel_key: str = ""  # regions\n'
+    source += 'library_key: str = ""  # sections\nlayer: str = ""  # counts'
+    notebook = write_notebook(tmp_path, "smoother", "x = 1")
+    content = json.loads(notebook.read_text())
+    content["cells"][1]["source"] = source
+    notebook.write_text(json.dumps(content))
+    found = FileFacts(9, 4, matrices, labels, ["spatial"])
+    lines, usable = report(Path("my.h5ad"), found, {"smoother": notebook})
+    assert usable
+    words = ["dataset=my.h5ad", *given.split()]
+    assert lines[-1] == "    python -m scmods run smoother " + " ".join(f"-p {w}" for w in words)
+
+
+@pytest.mark.parametrize(
+    ("changes", "given"),
+    [
+        ({}, ""),
+        ({"labels": {"Slide": 2, "kind": 4}}, "cluster_key=kind library_key=Slide"),
+        ({"matrices": {"X": "scaled", "log1p": "log", "counts": "counts"}}, "layer=log1p"),
+        ({"matrices": {"X": "scaled", "raw": "counts"}}, "layer=raw"),
+        ({"matrices": {"X": "counts", "log1p": "log"}}, ""),
+        ({"spatial": ["xy"]}, "spatial_key=xy"),
+    ],
+    ids=["plain", "sections", "logged layer", "counts", "counts in X", "positions"],
+)
+def test_cells_of_a_tissue_give_the_command_of_amici(tmp_path: Path, changes, given) -> None:
+    source = 'dataset: str = "toy"  # data\ncluster_key: str = "cell_type"  # types\n'
+    source += 'spatial_key: str = "spatial"  # positions\nlibrary_key: str = ""  # sections\nlayer: str = ""  # values'
+    notebook = write_notebook(tmp_path, "amici", "x = 1")
+    content = json.loads(notebook.read_text())
+    content["cells"][1]["source"] = source
+    notebook.write_text(json.dumps(content))
+    base = {
+        "cells": 9,
+        "genes": 4,
+        "matrices": {"X": "log"},
+        "labels": {"cell_type": 3},
+        "spatial": ["spatial"],
+    }
+    lines, usable = report(Path("my.h5ad"), FileFacts(**base | changes), {"amici": notebook})
+    assert usable
+    words = ["dataset=my.h5ad", *given.split()]
+    assert lines[-1] == "    python -m scmods run amici " + " ".join(f"-p {w}" for w in words)
+
+
+@pytest.mark.parametrize(
+    ("changes", "given"),
+    [
+        ({"matrices": {"X": "scaled"}, "largest": {"X": 9.0}}, ""),
+        ({"matrices": {"X": "counts"}, "largest": {"X": 900.0}}, "transform=asinh"),
+        ({"matrices": {"X": "scaled"}, "largest": {"X": 2e5}}, "transform=logicle"),
+        ({"matrices": {"X": "empty", "values": "scaled"}, "largest": {"values": 9.0}}, "layer=values"),
+        ({"labels": {"leiden": 3, "Batch": 2}}, "batch_key=Batch"),
+        ({"labels": {"gate": 3}, "populations": "gate"}, "label_key=gate"),
+        ({"labels": {"cell_type": 3}, "populations": "cell_type"}, "label_key=cell_type"),
+    ],
+    ids=["ready", "mass", "flow", "layer", "batch", "truth", "own name"],
+)
+def test_cells_with_a_table_give_the_command_of_scyan(tmp_path: Path, changes, given) -> None:
+    source = 'dataset: str = "toy"  # data\nlabel_key: str = ""  # truth\nbatch_key: str = ""  # batches\n'
+    source += 'layer: str = ""  # values\ntransform: str = "none"  # of raw intensities'
+    notebook = write_notebook(tmp_path, "scyan", "x = 1")
+    content = json.loads(notebook.read_text())
+    content["cells"][1]["source"] = source
+    notebook.write_text(json.dumps(content))
+    base = {
+        "cells": 9,
+        "genes": 4,
+        "matrices": {"X": "scaled"},
+        "labels": {},
+        "spatial": [],
+        "table": ["T", "B"],
+    }
+    lines, usable = report(Path("my.h5ad"), FileFacts(**base | changes), {"scyan": notebook})
+    assert usable
+    assert any(re.fullmatch(r"marker table +uns\['table'\] \(2 populations\)", line) for line in lines)
+    words = ["dataset=my.h5ad", *given.split()]
+    assert lines[-1] == "    python -m scmods run scyan " + " ".join(f"-p {w}" for w in words)
+
+
+def test_a_table_is_asked_for_and_labels_of_other_data_are_switched_off(tmp_path: Path) -> None:
+    notebook = write_notebook(tmp_path, "scyan", "x = 1")
+    content = json.loads(notebook.read_text())
+    content["cells"][1]["source"] = (
+        'dataset: str = "toy"  # data\ntable: str = ""  # CSV\nlabel_key: str = "cell_type"  # truth'
+    )
+    notebook.write_text(json.dumps(content))
+    found = FileFacts(9, 4, {"X": "scaled"}, {"leiden": 3}, [])
+    lines, usable = report(Path("my.h5ad"), found, {"scyan": notebook})
+    assert not usable
+    assert lines[-1] == "    python -m scmods run scyan -p dataset=my.h5ad -p table=table.csv -p label_key="
+    found.labels["cell_type"], found.table, found.populations = 3, ["T"], "cell_type"
+    assert report(Path("my.h5ad"), found, {"scyan": notebook})[0][-1].endswith("-p dataset=my.h5ad")
+
+
+def test_a_file_of_a_cytometer_is_inspected(tmp_path: Path) -> None:
+    from scmods import scyan
+
+    adata = scyan.cytometry(60, 3, 4, rare=0.0, raw=True)
+    found = facts(scyan.write_fcs(adata, tmp_path / "sample.fcs") or tmp_path / "sample.fcs")
+    assert (found.cells, found.genes) == adata.shape
+    assert found.matrices == {"X": "counts"}
+    assert found.guess("transform") == "asinh"
+    both = {name: write_notebook(tmp_path, name, "x = 1") for name in ("bmlp", "scyan")}
+    lines, _ = report(tmp_path / "sample.fcs", found, both)
+    assert not [line for line in lines if "bmlp" in line], "it reads no such file"
+    assert any(line.startswith("scyan     ") for line in lines)
+    (tmp_path / "no.fcs").write_bytes(b"FCS9.9")
+    with pytest.raises(OwnDataError, match="no.fcs"):
+        facts(tmp_path / "no.fcs")
+
+
+def test_a_table_in_the_file_is_found(tmp_path: Path) -> None:
+    path = h5ad(tmp_path / "s.h5ad")
+    assert facts(path).table == []
+    assert facts(path).guess("table") == ""
+    adata = ad.read_h5ad(path)
+    adata.X = 300.0 * adata.X
+    adata.uns["table"] = pd.DataFrame({"g0": [1.0, -1.0]}, index=["CD4/CD8", "b"])
+    adata.write_h5ad(path)
+    found = facts(path)
+    assert found.table == ["CD4/CD8", "b"]
+    assert found.populations == "my label", "some of its values are rows of the table"
+    assert found.largest == {"X": 300.0 * 5}
+    assert found.guess("transform") == "asinh"
+    adata.uns["table"] = "a text"
+    adata.write_h5ad(path)
+    assert facts(path).table == []
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [(None, "does not exist"), (b"text", "is not an .h5ad file. Read it with the scanpy reader")],
+)
+def test_unreadable_files_are_named(tmp_path: Path, capsys, content, text) -> None:
+    path = tmp_path / "x.h5ad"
+    if content is not None:
+        path.write_bytes(content)
+    assert inspect_file.check_file(path) == 2
+    assert text in capsys.readouterr().err
+
+
+def test_an_hdf5_file_without_anndata_is_named(tmp_path: Path) -> None:
+    import h5py
+
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["a"] = [1]
+    with pytest.raises(OwnDataError, match="holds no AnnData: `obs` or `var` is missing"):
+        facts(tmp_path / "x.h5")
+
+
+# ---- what the check prints ---------------------------------------------------------------------------
+
+
+def test_the_check_prints_two_tables_of_a_hundred_columns(tmp_path: Path, capsys) -> None:
+    path = h5ad(tmp_path / ("a long name of a file " * 3 + ".h5ad"))
+    adata = ad.read_h5ad(path)
+    adata.obs["leiden"] = pd.Categorical(list("xyz") * 10)
+    adata.obs["Donor ID"] = pd.Categorical(["d1", "d2"] * 15)
+    adata.obs["x_centroid"] = adata.obs["y_centroid"] = np.arange(30.0)
+    adata.layers["nascent"] = adata.X.copy()
+    adata.write_h5ad(path)
+    assert inspect_file.check_file(path) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.replace(str(path), "x").splitlines())) <= 100
+    assert re.search(r"^what +best guess +others$", out, re.M)
+    assert re.search(r"^cell labels +leiden \(3 classes\) +my label, Donor ID$", out, re.M)
+    assert re.search(r"^batch +Donor ID \(2 classes\)$", out, re.M)
+    assert re.search(r"^unspliced counts +nascent \(counts\)$", out, re.M)
+    assert re.search(r"^positions +none found$", out, re.M)
+    assert re.search(r"^raw counts +X \(counts\)$", out, re.M)
+    assert re.search(r"^chapter +state$", out, re.M)
+    assert re.search(r"^bmlp +runs$", out, re.M)
+    assert re.search(r"^amici +not yet$", out, re.M)
+    assert "adata.obsm['spatial'] = adata.obs[['x_centroid', 'y_centroid']].to_numpy()" in out
+    assert out.index("what ") < out.index("chapter ")
+
+
+@pytest.mark.parametrize(
+    ("role", "labels", "names"),
+    [
+        ("labels", {"batch": 2, "Zelltyp": 5, "leiden": 3}, ["leiden", "Zelltyp", "batch"]),
+        ("types", {"batch": 2, "Zelltyp": 5, "leiden": 3}, ["leiden", "Zelltyp"]),
+        ("batch", {"Zelltyp": 5, "Sample.ID": 3, "my batches": 2}, ["Sample.ID", "my batches"]),
+        ("sections", {"Slide": 5, "FOV": 3, "kind": 2}, ["Slide", "FOV"]),
+    ],
+)
+def test_candidates_come_best_first(role: str, labels: dict, names: list[str]) -> None:
+    assert candidates(FileFacts(9, 4, {"X": "log"}, labels, []), role) == names
+
+
+def test_layers_are_told_apart_by_name_and_by_kind() -> None:
+    matrices = {"X": "scaled", "exonic": "counts", "Introns": "counts", "lognorm": "log", "UMI": "counts"}
+    found = FileFacts(9, 4, matrices, {}, [], flags=["highly_variable", "is TF"])
+    assert candidates(found, "spliced") == ["exonic"]
+    assert candidates(found, "unspliced") == ["Introns"]
+    assert candidates(found, "counts") == ["UMI"]
+    assert candidates(found, "logged") == ["lognorm", "UMI"]
+    assert candidates(found, "regulators") == ["is TF"]
+    assert places(["X_umap", "X_spatial", "centroids", "pca"]) == ["X_spatial", "centroids"]
+
+
+@pytest.mark.parametrize(
+    ("pair", "word"),
+    [
+        ("a=b", "a=b"),
+        ("k=a b", '"k=a b"'),
+        ("k=L2/3", "k=L2/3"),
+        ("k=a;b", '"k=a;b"'),
+        ("k=Région", '"k=Région"'),
+        ("k=$x", "'k=$x'"),
+        ('k="x"', "'k=\"x\"'"),
+    ],
+)
+def test_words_of_the_command_survive_a_shell(pair: str, word: str) -> None:
+    assert inspect_file._quoted(pair) == word
+    assert shlex.split(word) == [pair]
+
+
+def test_a_long_command_goes_on_in_the_next_line(monkeypatch) -> None:
+    command = "    python -m scmods run bmlp " + " ".join(f"-p name{i}={'v' * 20}" for i in range(6))
+    monkeypatch.setattr(inspect_file.os, "name", "posix")
+    lines = inspect_file._narrow(command)
+    assert len(lines) == 3
+    assert max(map(len, lines)) <= 100
+    assert shlex.split("\n".join(lines).replace("\\\n", " ")) == shlex.split(command)
+    monkeypatch.setattr(inspect_file.os, "name", "nt")
+    assert inspect_file._narrow(command) == [command]
+
+
+def test_a_table_of_cells_is_checked(tmp_path: Path, capsys) -> None:
+    path = tmp_path / "cells.csv"
+    path.write_text("CD3;CD19;gate\n" + "\n".join(f"{i * 90};{400 - i};{'ab'[i % 2]}" for i in range(9)))
+    assert inspect_file.check_file(path) == 1, "it has no table yet"
+    assert "no table: write table.csv" in capsys.readouterr().out
+    (tmp_path / "signs.csv").write_text("population,CD3,CD19\na,1,-1\nb,-1,\n")
+    assert inspect_file.check_file(path) == 0
+    out = re.sub(r" \\\n +", " ", capsys.readouterr().out)
+    assert f"-p dataset={path}" in out
+    assert f"-p table={tmp_path / 'signs.csv'} -p transform=asinh -p label_key=gate" in out
+    assert "bmlp" not in out
+    path.write_text("only,text\na,b\n")
+    assert inspect_file.check_file(path) == 2
+    assert "cannot be read as cells x markers" in capsys.readouterr().err
