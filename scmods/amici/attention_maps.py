@@ -145,6 +145,14 @@ class Hubs:
     Notes
     -----
     Below a silhouette of about 0.5 the division is a convention, not a finding.
+
+    Examples
+    --------
+    >>> from scmods import amici
+    >>> from scmods.amici._example import example_outputs
+    >>> hubs = amici.attention_hubs(example_outputs(60), quantile=0.5, n_hubs=2)
+    >>> hubs.composition.shape, hubs.labels.shape
+    ((2, 3), (60,))
     """
 
     labels: np.ndarray

@@ -66,6 +66,14 @@ def null_calibration(
     Cost: one fit per tissue, about 6 CPU s for 1,500 cells x 80 genes. Measured on 16 tissues (256 tests each, 60
     epochs): held-out cells 5.1 % of p at most 0.05, nothing called in any tissue; training cells 25 %, and calls in
     7 of the 16 tissues.
+
+    Examples
+    --------
+    >>> from scmods import amici
+    >>> fit = {"max_epochs": 1}
+    >>> table = amici.null_calibration(1, n_cells=300, n_genes=30, cells=("held_out",), n_permutations=19, fit=fit)
+    >>> {"head", "p_value_head"} <= set(table)
+    True
     """
     import pandas as pd
 
@@ -108,6 +116,15 @@ def calibration_summary(table: pd.DataFrame, level: float = LEVEL) -> pd.DataFra
     -------
     DataFrame, one row per kind of cells: ``tests``, ``small`` (share of p of at most `level`), ``smallest`` p,
     ``called`` (tests whose adjusted p is at most `level`), ``families`` (tissues) and ``families_called``.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from scmods import amici
+    >>> table = pd.DataFrame({"data": 0, "cells": "held_out", "p_value_head": [0.01, 0.5]})
+    >>> table["p_value_adj_head"] = 2 * table["p_value_head"]
+    >>> amici.calibration_summary(table)["small"].tolist()
+    [0.5]
     """
     import pandas as pd
 
@@ -160,6 +177,13 @@ def family_calibration(
     -----
     Measured on 2,000 families of 16 tests: with the fewest orders, 320, the published p calls something in 9.5 % of
     the families and (count + 1) / (orders + 1) in 4.4 %; with the default of 3,200 in 5.5 % and 4.8 %.
+
+    Examples
+    --------
+    >>> from scmods import amici
+    >>> table = amici.family_calibration(5, n_permutations=320)
+    >>> table["p"].tolist()
+    ['count / orders', '(count + 1) / (orders + 1)']
     """
     import pandas as pd
 
@@ -224,6 +248,13 @@ def field_calibration(
     Returns
     -------
     DataFrame, one row per wavelength: ``wavelength``, ``n_pairs`` and a column for each null.
+
+    Examples
+    --------
+    >>> from scmods import amici
+    >>> table = amici.field_calibration(4, wavelengths=(0.0, 40.0), nulls=("free",), n_cells=50, n_permutations=19)
+    >>> table["wavelength"].tolist(), "free" in table
+    ([0.0, 40.0], True)
     """
     import pandas as pd
 

@@ -38,6 +38,15 @@ class Contributions:
     Notes
     -----
     ``base + values.sum((1, 2))`` is the prediction with all heads, up to rounding.
+
+    Examples
+    --------
+    >>> from scmods.amici._example import example_outputs
+    >>> outputs = example_outputs()
+    >>> from scmods import amici
+    >>> parts = amici.frozen_contributions(outputs)
+    >>> len(parts.genes), parts.base.shape[0] == len(outputs)
+    (5, True)
     """
 
     base: np.ndarray

@@ -58,6 +58,14 @@ class CrossFit:
         (pairs, permutations) the statistic under permutation, rows as in `table`; NaN where not tested.
     settings
         Options of the test.
+
+    Examples
+    --------
+    >>> from scmods import amici
+    >>> adata = amici.semisynthetic(300, 30)
+    >>> test = amici.cross_fit(adata, n_neighbors=5, max_epochs=1)
+    >>> len(test.models), test.folds.shape, len(test.table)
+    (3, (300,), 12)
     """
 
     table: pd.DataFrame

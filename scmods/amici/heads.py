@@ -34,6 +34,13 @@ class Readout:
         (genes, E) W.
     type_means
         (types, genes) mu.
+
+    Examples
+    --------
+    >>> from scmods.amici._example import example_outputs
+    >>> outputs = example_outputs()
+    >>> outputs.readout.gene_out.shape, outputs.readout.type_means.shape
+    ((5, 6), (3, 5))
     """
 
     head_out: np.ndarray
@@ -107,6 +114,13 @@ class NeighborTables:
         (m, types, heads) logit at distance 0 for a receiver of each type.
     coefficient
         (m, types, heads) loss of logit per unit of distance.
+
+    Examples
+    --------
+    >>> from scmods.amici._example import example_outputs
+    >>> outputs = example_outputs()
+    >>> outputs.tables.cells.shape, outputs.tables.value.shape
+    ((30,), (30, 2, 3))
     """
 
     cells: np.ndarray
@@ -148,6 +162,13 @@ class HeadOutputs:
         Length by which distances are divided, and logit of the empty slot.
     read
         Function from positions to observed expression.
+
+    Examples
+    --------
+    >>> from scmods.amici._example import example_outputs
+    >>> outputs = example_outputs()
+    >>> outputs.attention.shape, outputs.predict().shape
+    ((30, 2, 5), (30, 5))
     """
 
     cells: np.ndarray

@@ -15,6 +15,12 @@ class Keys:
     ----------
     key_added
         Prefix of all names.
+
+    Examples
+    --------
+    >>> from scmods import amici
+    >>> amici.Keys("mine").neighbors
+    'mine_neighbors'
     """
 
     key_added: str = "amici"

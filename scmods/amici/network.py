@@ -30,6 +30,15 @@ class Tables(NamedTuple):
         (cells, types, heads): query of the receiver's type times key, divided by the root of the head size.
     coefficient
         (cells, types, heads): loss of logit per unit of distance, not negative.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from scmods import amici
+    >>> network = amici.AttentionNetwork(torch.zeros(3, 10), n_heads=2, head_size=4)
+    >>> tables = network.tables(torch.rand(6, 10))
+    >>> tables.value.shape, tables.score.shape
+    (torch.Size([6, 2, 4]), torch.Size([6, 3, 2]))
     """
 
     key: Tensor
@@ -49,6 +58,16 @@ class Heads(NamedTuple):
         (cells, heads, head size) attention-weighted values.
     attention
         (cells, heads, neighbours + 1), the empty slot LAST; a row sums to one.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from scmods import amici
+    >>> network = amici.AttentionNetwork(torch.zeros(3, 10), n_heads=2, head_size=4)
+    >>> neighbors, distances = torch.tensor([[1, 2], [3, -1]]), torch.ones(2, 2)
+    >>> heads = network.attend(torch.tensor([0, 2]), neighbors, distances, network.tables(torch.rand(6, 10)))
+    >>> heads.query.shape, heads.z.shape
+    (torch.Size([2, 8]), torch.Size([2, 2, 4]))
     """
 
     query: Tensor

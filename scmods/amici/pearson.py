@@ -31,6 +31,15 @@ class Moments(NamedTuple):
         Second moment; the mean is 0.
     third
         Third moment.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scmods import amici
+    >>> a = np.array([[-1.0], [0.0], [1.0]])
+    >>> moments = amici.permutation_moments(a, a)
+    >>> moments.variance.item(), moments.third.item()
+    (2.0, 0.0)
     """
 
     variance: np.ndarray
@@ -61,6 +70,14 @@ def permutation_variance(a: np.ndarray, b: np.ndarray, blocks: np.ndarray | None
     ----------
     a, b, blocks
         As there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scmods import amici
+    >>> a = np.array([[-1.0], [0.0], [1.0]])
+    >>> amici.permutation_variance(a, a)
+    2.0
     """
     if blocks is not None:
         return sum(permutation_variance(a[blocks == c], b[blocks == c]) for c in np.unique(blocks))

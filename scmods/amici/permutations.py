@@ -68,6 +68,14 @@ class NullDraws:
         (heads,) difference that does not count.
     exact
         All orders were tried, the observed one among them, instead of a sample.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scmods import amici
+    >>> draws = amici.NullDraws(np.array([2.0]), np.array([[0.0, 1.0, 3.0]]), np.zeros(1))
+    >>> draws.count.tolist(), draws.pvalue.tolist()
+    ([1], [0.5])
     """
 
     observed: np.ndarray
@@ -110,6 +118,12 @@ def all_orders(n: int) -> np.ndarray:
     ----------
     n
         At most 8 cells.
+
+    Examples
+    --------
+    >>> from scmods import amici
+    >>> amici.all_orders(2).tolist()
+    [[0, 1], [1, 0]]
     """
     _checks.integer("n", n, 1, MOST_EXACT, "There are too many orders of more cells.")
     return np.array(list(itertools.permutations(range(n))), dtype=np.int32)

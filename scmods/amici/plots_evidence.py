@@ -53,6 +53,14 @@ def plot_null(
     ------
     TypeError, MissingKeyError, ValueError
         Not such a test; no pair was tested.
+
+    Examples
+    --------
+    >>> from scmods import amici
+    >>> adata = amici.semisynthetic(300, 30)
+    >>> test = amici.cross_fit(adata, n_neighbors=5, max_epochs=1)
+    >>> amici.plot_null(test).layout.title.text
+    'Observed statistic and what chance gives'
     """
     import plotly.graph_objects as go
 

@@ -167,6 +167,16 @@ def explained_variance_barplot(
     ------
     ValueError, TypeError, ImportError
         Unknown types; png or svg without kaleido.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scmods import amici
+    >>> rng = np.random.default_rng(1)
+    >>> observed = rng.normal(size=(60, 4))
+    >>> result = amici.ExplainedVariance.from_predictions(np.stack([observed / 2, -observed / 2]), observed)
+    >>> amici.explained_variance_barplot(result).layout.yaxis.title.text
+    'Explained variance'
     """
     import plotly.graph_objects as go
 
@@ -241,6 +251,16 @@ def explained_variance_heatmaps(
     ------
     ValueError, TypeError, ImportError
         Unknown types; png or svg without kaleido.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scmods import amici
+    >>> rng = np.random.default_rng(1)
+    >>> observed = rng.normal(size=(60, 4))
+    >>> result = amici.ExplainedVariance.from_predictions(np.stack([observed / 2, -observed / 2]), observed)
+    >>> len(amici.explained_variance_heatmaps(result))
+    1
     """
     _checks.one_of("rank_by", rank_by, ("mean", "max"))
     _checks.integer("n_top_genes", n_top_genes)
@@ -318,6 +338,17 @@ def null_histogram(
     ------
     MissingKeyError, ValueError
         No draws for this type; an unknown head.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scmods import amici
+    >>> rng = np.random.default_rng(1)
+    >>> observed = rng.normal(size=(60, 4))
+    >>> result = amici.ExplainedVariance.from_predictions(np.stack([observed / 2, -observed / 2]), observed)
+    >>> name = result.summary()["ct_name"].iloc[0]
+    >>> len(amici.null_histogram(result, name, 0).data) > 0
+    True
     """
     import plotly.graph_objects as go
 

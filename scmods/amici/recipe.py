@@ -38,6 +38,13 @@ class Recipe:
         Weight of the absolute values of neighbours.
     max_epochs, patience
         Of `AMICI.fit` where it is not given others.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> from scmods import amici
+    >>> replace(amici.Recipe(), n_heads=2).n_heads
+    2
     """
 
     n_heads: int = 4

@@ -129,6 +129,13 @@ def check_input(
     -----
     NumericalWarning
         Values that look like counts; a unit of length in which nothing could be learned; overlapping sections.
+
+    Examples
+    --------
+    >>> from scmods import amici
+    >>> adata = amici.semisynthetic(300, 30)
+    >>> amici.check_input(adata, n_neighbors=5).loc["cells", "found"]
+    '300'
     """
     import pandas as pd
 

@@ -120,6 +120,13 @@ def square_blocks(
     -----
     Orders within blocks take out what differs between places farther apart than a block, the layers of a tissue for
     instance. They do not keep the smoothness inside a block: for that, take a shift.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scmods import amici
+    >>> amici.square_blocks(np.array([[0.0, 0.0], [1.0, 1.0], [12.0, 1.0]]), size=10.0).tolist()
+    [0, 0, 1]
     """
     if size is None:
         _checks.integer("per_block", per_block)
@@ -212,6 +219,15 @@ def smooth_fields(
     Returns
     -------
     (cells, n_fields), columns of mean zero.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scmods import amici
+    >>> rng = np.random.default_rng(0)
+    >>> fields = amici.smooth_fields(rng.uniform(0, 100, (50, 2)), 40.0, 3, rng)
+    >>> fields.shape, bool(np.allclose(fields.mean(axis=0), 0))
+    ((50, 3), True)
     """
     if _checks.number("wavelength", wavelength, 0.0) == 0:
         out = rng.normal(size=(len(coords), n_fields))

@@ -49,6 +49,15 @@ def recovery_table(
     ------
     MissingKeyError, ValueError
         If `adata` has no truth.
+
+    Examples
+    --------
+    >>> from scmods import amici
+    >>> adata = amici.semisynthetic(300, 30)
+    >>> model = amici.AMICI(adata, n_neighbors=5).fit(max_epochs=1)
+    >>> table, scores = amici.recovery_table(model, adata)
+    >>> "attention" in scores
+    True
     """
     import pandas as pd
 
@@ -102,6 +111,14 @@ def single_head_prediction(model: AMICI, cells: Any, head: int) -> np.ndarray:
     ------
     TypeError, ValueError
         If there is no such head.
+
+    Examples
+    --------
+    >>> from scmods import amici
+    >>> adata = amici.semisynthetic(300, 30)
+    >>> model = amici.AMICI(adata, n_neighbors=5).fit(max_epochs=1)
+    >>> amici.single_head_prediction(model, np.arange(4), head=0).shape
+    (4, 30)
     """
     import torch
 

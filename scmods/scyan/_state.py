@@ -37,6 +37,15 @@ class TransformState:
         (markers,) what scaling subtracts and divides by; None before `scaled`.
     max_value
         Scaled values are cut at this absolute value.
+
+    Examples
+    --------
+    >>> from scmods import scyan
+    >>> adata = scyan.cytometry(100, 5, 6, raw=True)
+    >>> scyan.asinh_transform(adata, cofactor=5)
+    >>> state = scyan.TransformState.of(adata)
+    >>> state.method, len(state.markers)
+    ('asinh', 6)
     """
 
     method: str

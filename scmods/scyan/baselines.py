@@ -31,6 +31,14 @@ class Assignment:
         Series, one label per cell, NaN where the method gives none; categories are the populations.
     scores
         DataFrame, cells x populations; larger is better. What it holds depends on the method.
+
+    Examples
+    --------
+    >>> from scmods import scyan
+    >>> adata = scyan.cytometry(300, 5, 6)
+    >>> found = scyan.nearest_row(adata)
+    >>> found.labels.shape, found.scores.shape
+    ((300,), (300, 5))
     """
 
     labels: pd.Series
@@ -232,6 +240,16 @@ def barcode_signal(
     ------
     MissingKeyError, TypeError, ValueError
         As in `debarcode`.
+
+    Examples
+    --------
+    >>> import anndata, numpy as np, pandas as pd
+    >>> from scmods import scyan
+    >>> code = pd.DataFrame([[1.0, -1.0], [-1.0, 1.0]], index=["A1", "A2"], columns=["102", "104"])
+    >>> x = np.array([[90.0, 2.0], [3.0, 70.0]], dtype=np.float32)
+    >>> counts, scaled, key = scyan.barcode_signal(anndata.AnnData(x, var=pd.DataFrame(index=["102", "104"])), code)
+    >>> counts.shape, scaled.shape, key.shape
+    ((2, 2), (2, 2), (2, 2))
     """
     _checks.number("cofactor", cofactor, 1e-12)
     x, table = _read(adata, table, layer, transformed=False)

@@ -32,6 +32,18 @@ def stored_spillover(adata: AnnData, file: FcsFile, path: Path) -> None:
         What was read.
     path
         The file, for messages.
+
+    Examples
+    --------
+    >>> import anndata, numpy as np, pandas as pd
+    >>> from types import SimpleNamespace
+    >>> from scmods import scyan
+    >>> names = ["FITC-A", "PE-A"]
+    >>> adata = anndata.AnnData(np.ones((1, 2)), var=pd.DataFrame({"channel": names}, index=["CD3", "CD19"]))
+    >>> file = SimpleNamespace(keywords={"$SPILLOVER": "2,FITC-A,PE-A,1,0.2,0,1"}, channels=names)
+    >>> scyan.stored_spillover(adata, file, "my.fcs")
+    >>> adata.varp["spillover"].tolist()
+    [[1.0, 0.2], [0.0, 1.0]]
     """
     text = next((file.keywords[k] for k in SPILL_KEYWORDS if file.keywords.get(k, "").strip()), None)
     if text is None:

@@ -55,6 +55,14 @@ class Encoding:
         Levels of each further categorical covariate.
     continuous
         Mean and standard deviation of each continuous covariate.
+
+    Examples
+    --------
+    >>> from scmods import scyan
+    >>> adata = scyan.cytometry(100, 5, 6, n_batches=2)
+    >>> encoding = scyan.Encoding.learn(adata, "batch", [], [])
+    >>> len(encoding.batches), encoding.columns(adata).shape
+    (2, (100, 2))
     """
 
     batch_key: str | None = None

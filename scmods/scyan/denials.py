@@ -64,6 +64,14 @@ def contradictions(
     Notes
     -----
     O(cells populations markers) time, in blocks.
+
+    Examples
+    --------
+    >>> from scmods import scyan
+    >>> adata = scyan.cytometry(300, 5, 6)
+    >>> model = scyan.Scyan(adata).fit(max_epochs=1)
+    >>> list(scyan.contradictions(model).columns)
+    ['population', 'marker', 'entry', 'wrong', 'latent', 'cells', 'border', 'separated']
     """
     import pandas as pd
 

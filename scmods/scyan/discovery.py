@@ -47,6 +47,14 @@ def probs_per_marker(model: Scyan, adata: AnnData | None = None, *, cells: Any =
     Notes
     -----
     O(cells populations markers) time, in blocks of 4,096 cells.
+
+    Examples
+    --------
+    >>> from scmods import scyan
+    >>> adata = scyan.cytometry(300, 5, 6)
+    >>> model = scyan.Scyan(adata).fit(max_epochs=1)
+    >>> scyan.probs_per_marker(model, cells=adata.obs_names[:3]).shape
+    (5, 6)
     """
     import pandas as pd
 
@@ -84,6 +92,14 @@ def pops_expressions(
     ------
     MissingKeyError, TypeError, ValueError
         No such column; `min_cells` below 1.
+
+    Examples
+    --------
+    >>> from scmods import scyan
+    >>> adata = scyan.cytometry(300, 5, 6)
+    >>> model = scyan.Scyan(adata).fit(max_epochs=1)
+    >>> scyan.pops_expressions(model).shape
+    (5, 6)
     """
     import pandas as pd
 
@@ -161,6 +177,16 @@ def subcluster(
     Notes
     -----
     About 15 seconds for 20,000 cells of the population. Same seed, same groups.
+
+    Examples
+    --------
+    >>> from scmods import scyan
+    >>> adata = scyan.cytometry(300, 5, 6)
+    >>> model = scyan.Scyan(adata).fit(max_epochs=1)
+    >>> name = model.predict().value_counts().index[0]
+    >>> groups = scyan.subcluster(model, name, min_cells=5)
+    >>> len(groups) == adata.n_obs, groups.cat.categories[0] == f"{name} 1"
+    (True, True)
     """
     import pandas as pd
 

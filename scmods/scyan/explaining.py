@@ -133,6 +133,16 @@ def explain(
     -----
     `chosen` is the best row of the table, for cells that are left unclassified, too. O(cells populations markers)
     time, in blocks of 4,096 cells.
+
+    Examples
+    --------
+    >>> from scmods import scyan
+    >>> adata = scyan.cytometry(300, 5, 6)
+    >>> model = scyan.Scyan(adata).fit(max_epochs=1)
+    >>> table = scyan.explain(model, cells=adata.obs_names[:3])
+    >>> parts = table[[*adata.uns["table"].columns, "weights"]].sum(axis=1)
+    >>> bool((parts - table["difference"]).abs().max() < 1e-3)
+    True
     """
     import pandas as pd
 
@@ -175,6 +185,14 @@ def population_evidence(
     ------
     MissingKeyError, ValueError
         As in `explain`; no such column, labels that are no population.
+
+    Examples
+    --------
+    >>> from scmods import scyan
+    >>> adata = scyan.cytometry(300, 5, 6)
+    >>> model = scyan.Scyan(adata).fit(max_epochs=1)
+    >>> list(scyan.population_evidence(model).columns[:3])
+    ['cells', 'rival', 'difference']
     """
     import pandas as pd
 

@@ -24,6 +24,15 @@ class TwoComponents:
     ----------
     weight, mean, std
         (2, markers).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scmods import scyan
+    >>> x = np.concatenate([np.linspace(-1.1, -0.9, 50), np.linspace(0.8, 1.2, 50)])[:, None]
+    >>> found = scyan.two_components(x)
+    >>> found.mean.shape, found.weight.ravel().round(3).tolist()
+    ((2, 1), [0.5, 0.5])
     """
 
     weight: np.ndarray

@@ -122,9 +122,11 @@ class Scyan(Labelling):
 
     Examples
     --------
-    >>> adata = datasets.load("cytometry")  # doctest: +SKIP
-    >>> model = scyan.Scyan(adata).fit()  # doctest: +SKIP
-    >>> model.predict()  # doctest: +SKIP
+    >>> from scmods import scyan
+    >>> adata = scyan.cytometry(300, 5, 6)
+    >>> model = scyan.Scyan(adata).fit(max_epochs=1)
+    >>> len(model.predict()), model.predict_proba().shape
+    (300, (300, 6))
     """
 
     @classmethod

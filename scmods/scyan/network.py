@@ -52,6 +52,17 @@ class AnnotationNetwork(ScyanModule):
         As given.
     modulo
         Every so many epochs one is trained without tempering; only with a temperature.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from scmods import scyan
+    >>> rho = torch.tensor([[-1.0, 1.0, 1.0], [1.0, -1.0, torch.nan]])
+    >>> continuum = torch.zeros(3, dtype=bool)
+    >>> network = scyan.AnnotationNetwork(rho, 0, continuum, 16, 1, 3, 0.3, None, n_cells=10)
+    >>> cells = torch.tensor([[-1.0, 1.0, 1.0], [9.0, 9.0, 9.0]])
+    >>> network(cells, None)[0].shape
+    torch.Size([2, 3])
     """
 
     def __init__(

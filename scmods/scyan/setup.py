@@ -57,6 +57,14 @@ def prepare(
     ------
     MissingKeyError, FileNotFoundError, ValueError
         No table, or one with faults (all of them are named); unknown transform; what `marker_values` refuses.
+
+    Examples
+    --------
+    >>> from scmods import scyan
+    >>> adata = scyan.cytometry(100, 5, 6, raw=True)
+    >>> ready = scyan.prepare(adata, adata.uns["table"], transform="asinh")
+    >>> ready.shape, ready.X.dtype.name
+    ((100, 6), 'float32')
     """
     from scmods.scyan.transform import asinh_transform, logicle_transform, scale
 
@@ -114,6 +122,13 @@ def check_input(
     ------
     MissingKeyError, ValueError, TypeError
         With the value, what was expected, what exists and what to do.
+
+    Examples
+    --------
+    >>> from scmods import scyan
+    >>> adata = scyan.cytometry(300, 5, 6)
+    >>> scyan.check_input(adata, label_key="cell_type").loc["cells", "found"]
+    '300'
     """
     import pandas as pd
 

@@ -37,6 +37,14 @@ class SeedAgreement:
         annotations that agree), ``unstable`` (bool). "unclassified" is a label of its own.
     pairs
         DataFrame, annotations x annotations: share of the cells that have the same label in both.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from scmods import scyan
+    >>> found = scyan.seed_agreement([pd.Series(["B", "T"]), pd.Series(["B", "B"])])
+    >>> found.cells["agreement"].tolist(), found.pairs.shape
+    ([1.0, 0.0], (2, 2))
     """
 
     def __init__(self, cells: pd.DataFrame, pairs: pd.DataFrame) -> None:

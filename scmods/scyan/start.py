@@ -50,6 +50,15 @@ def affine_start(
     -----
     NumericalWarning
         If a batch has fewer than 50 cells, or a marker is constant in it: it gets the map of all cells.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scmods import scyan
+    >>> x = np.concatenate([np.linspace(0.9, 1.1, 50), np.linspace(2.9, 3.1, 50)])[:, None]  # modes 1 and 3
+    >>> slope, shift = scyan.affine_start(x, np.zeros(100, dtype=int))
+    >>> slope.round(1).tolist(), shift.round(1).tolist()
+    ([[1.0]], [[-2.0]])
     """
     n_batches, out = int(batch.max()) + 1, []
     low, high = _means(x, seed)

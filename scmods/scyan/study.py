@@ -70,6 +70,14 @@ def compare_methods(
     -------
     Columns ``method``, ``seed``, ``macro_f1``, ``kappa``, ``accuracy``; every cell is given a label, none is left
     unclassified, except where thresholds leave no row. And the model of the first seed, for further questions.
+
+    Examples
+    --------
+    >>> from scmods import scyan
+    >>> adata = scyan.cytometry(300, 5, 6)
+    >>> table, model = scyan.compare_methods(adata, [0], original=False, fit={"max_epochs": 1})
+    >>> list(table.columns)
+    ['method', 'seed', 'macro_f1', 'kappa', 'accuracy']
     """
     import pandas as pd
 
@@ -122,6 +130,13 @@ def cytometry_study(
     ``flagged_at_half`` (unlisted cells, and listed ones, whose probability of being unlisted is above one half),
     ``rare_recall``, ``rare_low``, ``rare_high``, ``rare_precision``, ``distance`` (fewest
     known entries of a row that the unlisted population contradicts).
+
+    Examples
+    --------
+    >>> from scmods import scyan
+    >>> table = scyan.cytometry_study([0], original=False, n_cells=600, n_pops=5, n_markers=6)
+    >>> "unlisted_found" in table
+    True
     """
     import pandas as pd
 
@@ -193,6 +208,13 @@ def batch_study(
     between the means of two batches), ``mixing_before``, ``mixing_after`` (effective number of batches among the
     neighbours of a cell, within populations). And of the first sample a dict for a figure: ``before``, ``after``,
     ``batch``, ``markers``.
+
+    Examples
+    --------
+    >>> from scmods import scyan
+    >>> table, example = scyan.batch_study([0], n_cells=600, n_pops=4, n_markers=6)
+    >>> len(table), "shift_after" in table
+    (1, True)
     """
     import pandas as pd
 

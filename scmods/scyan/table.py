@@ -250,6 +250,14 @@ def check_table(
     -----
     NumericalWarning
         One warning that names all faults of severity "warning".
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from scmods import scyan
+    >>> table = pd.DataFrame({"CD3": [1, -1], "CD19": [-1, 1]}, index=["T", "B"])
+    >>> scyan.check_table(table, ["CD3", "CD19", "CD4"]).loc["T", "CD3"].item()
+    1.0
     """
     faults = lint_table(table, var_names)
     errors, warned = (faults[faults["severity"] == s] for s in ("error", "warning"))

@@ -35,6 +35,12 @@ class Contamination:
         Share of the known entries that cells contradict.
     cells
         Share of cells of no row.
+
+    Examples
+    --------
+    >>> from scmods import scyan
+    >>> scyan.Contamination(entries=0.02, cells=0.01).cells
+    0.01
     """
 
     entries: float
@@ -60,6 +66,18 @@ def log_odds_unlisted(
     Returns
     -------
     Log-odds; minus infinity if w is 0.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from scmods import scyan
+    >>> rho = torch.tensor([[-1.0, 1.0, 1.0], [1.0, -1.0, torch.nan]])
+    >>> continuum = torch.zeros(3, dtype=bool)
+    >>> network = scyan.AnnotationNetwork(rho, 0, continuum, 16, 1, 3, 0.3, None, n_cells=10)
+    >>> cells = torch.tensor([[-1.0, 1.0, 1.0], [9.0, 9.0, 9.0]])
+    >>> odds = scyan.log_odds_unlisted(network, network(cells, None)[0], scyan.Contamination(0.02, 0.02))
+    >>> (odds > 0).tolist()
+    [False, True]
     """
     if shares.cells <= 0:
         return u.new_full((len(u),), -math.inf)
@@ -97,6 +115,18 @@ def estimate_contamination(
     -----
     E step: the posterior of every row and of the background, and of each known entry that the cell contradicts it. M
     step: their means. Thirty steps in blocks of cells; O(cells populations markers) time, one block in memory.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from scmods import scyan
+    >>> rho = torch.tensor([[-1.0, 1.0, 1.0], [1.0, -1.0, torch.nan]])
+    >>> continuum = torch.zeros(3, dtype=bool)
+    >>> network = scyan.AnnotationNetwork(rho, 0, continuum, 16, 1, 3, 0.3, None, n_cells=10)
+    >>> cells = torch.tensor([[-1.0, 1.0, 1.0], [9.0, 9.0, 9.0]])
+    >>> shares = scyan.estimate_contamination(network, network(cells, None)[0])
+    >>> type(shares).__name__
+    'Contamination'
     """
     if not network.background:
         return Contamination(0.0, 0.0)

@@ -58,6 +58,15 @@ def plot_tuning(
     ------
     MissingKeyError, TypeError, ValueError
         If `tuning` is not such a table, or lengths differ.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from scmods import smoother
+    >>> tuning = smoother.Tuning(pd.DataFrame({"smoothing": [0.0, 0.1, 1.0], "score": [0.5, 0.3, 0.4]}), 0.1)
+    >>> fig = smoother.plot_tuning(tuning)
+    >>> fig.layout.title.text
+    'Score on left-out molecules against the strength'
     """
     table = getattr(tuning, "curve", tuning)
     _figures.require(table, ["smoothing", "score"], TUNING, "tuning")
@@ -190,6 +199,13 @@ def plot_null(
     ------
     MissingKeyError, TypeError, ValueError
         If `table` is not such a table, or holds values outside 0 to 1.
+
+    Examples
+    --------
+    >>> from scmods import smoother
+    >>> fig = smoother.plot_null({"spectral": [0.1, 0.5, 0.9]})
+    >>> fig.layout.title.text
+    'Calibration of p-values under the null'
     """
     import plotly.graph_objects as go
 
@@ -275,6 +291,13 @@ def plot_losses(
     ------
     TypeError, ValueError
         If a curve is empty or not finite, or falls below `optimum`: then the two are not the same problem.
+
+    Examples
+    --------
+    >>> from scmods import smoother
+    >>> fig = smoother.plot_losses({"Adam": [4.0, 2.0, 1.1]}, optimum=1.0)
+    >>> fig.data[0].name
+    'Adam: 10 %'
     """
     import plotly.graph_objects as go
 

@@ -66,6 +66,15 @@ def plot_graph(
     ------
     MissingKeyError, ValueError
         If the weights, the coordinates or the column do not exist, or the weights are negative.
+
+    Examples
+    --------
+    >>> from scmods import smoother
+    >>> adata = smoother.tissue(6, 6)
+    >>> smoother.spatial_weights(adata, n_neighbors=4)
+    >>> fig = smoother.plot_graph(adata)
+    >>> fig.layout.title.text
+    'Graph of the spots'
     """
     _, xy = maps.read_spots(adata, spatial_key, y_down=y_down)
     pairs, weight, alone = _edges(adata, weights)

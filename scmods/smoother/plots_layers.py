@@ -59,6 +59,16 @@ def plot_embedding_layers(
     ------
     MissingKeyError, TypeError, ValueError
         If the scores, the layers or a component do not exist, or values are not finite.
+
+    Examples
+    --------
+    >>> from scmods import smoother
+    >>> adata = smoother.tissue(6, 6)
+    >>> smoother.spatial_weights(adata, n_neighbors=4)
+    >>> smoother.spatial_pca(adata, n_comps=2, smoothing=0.1)
+    >>> fig = smoother.plot_embedding_layers(adata, groupby="zone")
+    >>> len(fig.data) > 2
+    True
     """
     name = basis or Keys().pca
     fix = (

@@ -159,6 +159,15 @@ def plot_ratio(
     ------
     MissingKeyError, TypeError, ValueError
         If `table` is not such a table, or `max_ratio` is not a number.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from scmods import smoother
+    >>> table = pd.DataFrame({"field": "wave", "ratio": [0.0, 0.5, 1.0], "loss": [0.4, 0.0, -0.4]})
+    >>> fig = smoother.plot_ratio(table)
+    >>> fig.layout.title.text
+    'Contrastive loss against its ratio'
     """
     import plotly.graph_objects as go
 

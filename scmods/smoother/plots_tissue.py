@@ -133,6 +133,15 @@ def plot_prior_samples(
     ------
     MissingKeyError, TypeError, ValueError
         As `plot_tissue`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scmods import smoother
+    >>> xy = np.array([[0, 0], [1, 0], [0, 1], [1, 1]])
+    >>> fig = smoother.plot_prior_samples({"rho 0.9": [0.5, 0.4, -0.2, -0.3]}, xy)
+    >>> len(fig.data)
+    1
     """
     if not isinstance(samples, Mapping) and not hasattr(samples, "columns"):
         array = _checks.numeric("`samples`", samples)

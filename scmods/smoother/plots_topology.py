@@ -53,6 +53,17 @@ def plot_persistence(
     ------
     MissingKeyError, TypeError, ValueError
         If `bars` is not such a table, or a number is not at least 1 (components) or 0 (holes).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scmods import smoother
+    >>> xy = np.array([[0, 0], [1, 0], [2, 0], [0, 1], [1, 1], [2, 1]])
+    >>> field = np.array([3.0, 1.0, 2.0, 0.0, 0.0, 0.0])
+    >>> bars = smoother.persistence(field, smoother.triangulate(xy))
+    >>> fig = smoother.plot_persistence(bars, components=1)
+    >>> fig.layout.title.text
+    'Persistence of components and holes'
     """
     parts = _parts(bars, components, holes)
     fig = _figures.figure(title=title, alt="", height=470)
@@ -108,6 +119,17 @@ def plot_field_with_bars(
     ------
     MissingKeyError, TypeError, ValueError
         If `bars` is not such a table or of another field, or lengths differ.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scmods import smoother
+    >>> xy = np.array([[0, 0], [1, 0], [2, 0], [0, 1], [1, 1], [2, 1]])
+    >>> field = np.array([3.0, 1.0, 2.0, 0.0, 0.0, 0.0])
+    >>> bars = smoother.persistence(field, smoother.triangulate(xy))
+    >>> fig = smoother.plot_field_with_bars(field, xy, bars)
+    >>> fig.layout.title.text
+    'Peaks of the field'
     """
     spots, _ = maps.read_spots(xy, spatial_key, y_down=y_down)
     values = maps.of_spots("`field`", field, spots.n)

@@ -66,6 +66,16 @@ def plot_proportions(
     ------
     MissingKeyError, TypeError, ValueError
         If proportions, truth or a type do not exist, or shapes differ.
+
+    Examples
+    --------
+    >>> from scmods import smoother
+    >>> adata = smoother.tissue(6, 6)
+    >>> smoother.spatial_weights(adata, n_neighbors=4)
+    >>> smoother.deconvolve(adata, smoother.reference(adata), smoothing=0.1)
+    >>> fig = smoother.plot_proportions(adata, truth="truth")
+    >>> fig.layout.title.text
+    'Proportions of cell types'
     """
     spots, _ = maps.read_spots(adata, spatial_key, y_down=y_down)
     shares, true = _both(adata, estimate, truth, types, key_added)
@@ -119,6 +129,16 @@ def plot_proportion_scatter(
     ------
     MissingKeyError, TypeError, ValueError
         As for `plot_proportions`.
+
+    Examples
+    --------
+    >>> from scmods import smoother
+    >>> adata = smoother.tissue(6, 6)
+    >>> smoother.spatial_weights(adata, n_neighbors=4)
+    >>> smoother.deconvolve(adata, smoother.reference(adata), smoothing=0.1)
+    >>> fig = smoother.plot_proportion_scatter(adata)
+    >>> fig.layout.title.text
+    'Estimated against true proportions'
     """
     _checks.integer("ncols", ncols)
     shares, true = _both(adata, estimate, truth, types, key_added)
