@@ -10,6 +10,7 @@ import pytest
 from scmods._book import notebook_file
 from scmods._book.prose import minutes
 from scmods._book.run_list import read_runs
+from scmods._book.setup_check import decode
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "book" / "workshop.md").read_text(encoding="utf-8")
@@ -110,6 +111,11 @@ def test_the_example_of_a_late_start_is_a_section() -> None:
     head = sections(notebooks()[name])[int(number) - 1]
     assert slug == re.sub(r"[^a-z0-9]+", "-", head.lower()).strip("-")
     assert f"start_at/{name}.h5" in PAGE
+
+
+def test_the_example_of_a_code_can_be_read() -> None:
+    code = re.findall(r"--decode (\S+)", PAGE)[0]
+    assert [line for line in decode(code) if line.startswith("NO")]
 
 
 @pytest.mark.parametrize(
