@@ -82,6 +82,6 @@ def check_keys(chapter: str, path: Path, values: Mapping[str, Any]) -> None:
                 _checks.nearest(str(value), have[slot]),
                 f"It has: {_checks.listing(have[slot], 12)}.",
                 empty,
-                f"See what the file allows: python -m scmods check {path}",
+                f'See what the file allows: python -m scmods check "{path}"',
             ]
             raise ParameterError(" ".join(p for p in parts if p))

@@ -115,7 +115,15 @@ def proposal(chapter: str, notebook: Path, path: Path, found: FileFacts) -> dict
         absent = own and name.endswith("_key") and role not in (*needed, "spatial")
         if (value or absent) and value != parameter.default:
             values[name] = value
-    return values
+    return values | _sizes(chapter, notebook, found)
+
+
+def _sizes(chapter: str, notebook: Path, found: FileFacts) -> dict[str, str]:
+    """Sizes that a small file does not allow: two ends of a module must fit into the genes."""
+    known = parameters(notebook)
+    if chapter == "bmlp" and "n_genes" in known and found.genes // 2 < known["n_genes"].default:
+        return {"n_genes": str(max(1, found.genes // 4))}
+    return {}
 
 
 def _quoted(pair: str) -> str:

@@ -291,6 +291,7 @@ def run_plan(
     except KeyboardInterrupt:
         execute.stop_all()
         rescue(running)
+        write_end(running, {"ok": False})
         failed = close(running, final, ok=False)
         _say(
             f"STOPPED. What was finished is in {failed}: notebook.failed.ipynb, tables, log.txt, params.json"

@@ -149,7 +149,7 @@ def scyan_fcs(folder: Path, seed: int = 0) -> Path:
 
 # chapter, how the file is made, and what makes the run quick
 STRANGERS: dict[str, tuple[str, Callable[[Path], Path], dict[str, object]]] = {
-    "bmlp": ("bmlp", bmlp, {"original_epochs": 3, "n_perms": 5, "n_genes": 20}),
+    "bmlp": ("bmlp", bmlp, {"original_epochs": 3, "n_perms": 5}),
     "hopfield": ("hopfield", hopfield, {"n_resamples": 3, "n_splits": 1}),
     "smoother": ("smoother", smoother, {"n_genes": 20, "n_pairs": 60, "epochs": 60, "n_seeds": 1}),
     "amici": (

@@ -131,6 +131,7 @@ def test_ctrl_c_leaves_a_usable_folder(in_folder: Path) -> None:
     assert folder.name.endswith(".failed")
     assert "first part\\n" in (folder / "notebook.failed.ipynb").read_text()
     assert "STOPPED. What was finished is in" in out
+    assert json.loads((folder / "params.json").read_text())["ok"] is False
 
 
 def test_a_broken_report_leaves_a_failed_folder(in_folder: Path, monkeypatch) -> None:

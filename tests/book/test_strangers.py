@@ -29,7 +29,7 @@ KEYS = {
     "scyan-csv": "manual gate",
 }
 PROPOSED = {
-    "bmlp": {"cluster_key": "Zell Typ"},
+    "bmlp": {"cluster_key": "Zell Typ", "n_genes": "22"},
     "hopfield": {
         "cluster_key": "my clusters",
         "spliced_layer": "mature",

@@ -237,6 +237,7 @@ def test_the_comparison_holds_claims_parameters_cost_and_links(root: Path, monke
         "",
         "yes",
     )
+    assert rows[1]["met"] == "no bound"
     assert (first["k"], first["mode"], first["seconds"], first["state"]) == ("2", "a", "1.5", "done")
     assert {row["state"] for row in rows if row["chapter"] == "other"} == {"failed"}
 
