@@ -176,11 +176,12 @@ def lint_glossary(entries: dict[str, str]) -> list[str]:
 
 def idle_terms(entries: dict[str, str], prose: list[str], code: str) -> list[str]:
     """Words that neither prose nor docstring uses, be it as a word, a link or a value in code."""
-    names = list(entries)
-    used = {alphabetical(t) for text in [*prose, code] for t in used_terms(text, names)}
-    used |= {alphabetical(t) for text in [*prose, code] for t in linked_terms(text)}
-    values = {found.casefold() for text in [*prose, code] for found in re.findall(r"[`\"](\w+)[`\"]", text)}
-    return [n for n in names if alphabetical(n) not in used and n.casefold() not in values]
+    idle = list(entries)
+    for text in [*prose, code]:
+        used = {alphabetical(t) for t in [*used_terms(text, idle), *linked_terms(text)]}
+        used |= {value.casefold() for value in re.findall(r"[`\"](\w+)[`\"]", text)}
+        idle = [name for name in idle if alphabetical(name) not in used]
+    return idle
 
 
 def test_the_glossary_is_in_order() -> None:
