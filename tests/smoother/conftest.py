@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import anndata
@@ -90,6 +91,13 @@ def tune_types(adata):
 
 def cell_means(adata):
     return smoother.reference_profiles(adata, "region").to_numpy()
+
+
+@pytest.fixture(scope="module")
+def ref() -> dict[str, np.ndarray]:
+    """Frozen values of graphs and priors."""
+    with np.load(Path(__file__).parents[1] / "data" / "smoother_graph.npz") as file:
+        return dict(file)
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,14 +13,7 @@ from scmods.smoother.priors import Sma, precision, rho_range, standardize, symme
 from scmods.smoother.selected import marginal_variance
 from scmods.smoother.weights import SpatialWeightMatrix, knn_weights, scale_by_labels
 
-FILE = Path(__file__).parents[1] / "data" / "smoother_graph.npz"
 PROPER = ["icar", "car", "sar", "isar"]
-
-
-@pytest.fixture(scope="module")
-def ref():
-    with np.load(FILE) as z:
-        return dict(z)
 
 
 def grid(rows: int, columns: int) -> np.ndarray:

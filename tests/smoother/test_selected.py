@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -23,14 +21,6 @@ from scmods.smoother.selected import (
     selected_inverse,
 )
 from scmods.smoother.weights import knn_weights
-
-FILE = Path(__file__).parents[1] / "data" / "smoother_graph.npz"
-
-
-@pytest.fixture(scope="module")
-def ref():
-    with np.load(FILE) as z:
-        return dict(z)
 
 
 def random_precision(seed: int) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 
 import anndata
 import numpy as np
@@ -24,14 +23,6 @@ from scmods.smoother.weights import (
     scale_by_similarity,
     spatial_weights,
 )
-
-FILE = Path(__file__).parents[1] / "data" / "smoother_graph.npz"
-
-
-@pytest.fixture(scope="module")
-def ref():
-    with np.load(FILE) as z:
-        return dict(z)
 
 
 def hexagons(side: int) -> np.ndarray:
