@@ -7,6 +7,7 @@ import html
 import io
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,18 @@ def _facts(row: Row) -> dict[str, Any]:
         if (folder / name).is_file():
             facts["claims"] = _named(harvest(folder / name))
             facts["file"] = f"{folder.name}/{'report.html' if name == 'notebook.ipynb' else name}"
+    facts["claims"] += _broken(str(facts.get("error") or ""))
     return facts
+
+
+def _broken(error: str) -> list[dict[str, Any]]:
+    """The claim whose value stopped a run: it is stored nowhere but in the message."""
+    found = re.search(r"ClaimError: (.+): (\S+) is outside \[(\S+), (\S+)\]$", error)
+    if not found:
+        return []
+    name, value, low, high = found.groups()
+    low, high = (None if bound == "..." else float(bound) for bound in (low, high))
+    return [{"name": name, "value": float(value), "low": low, "high": high}]
 
 
 def _named(claims: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -99,7 +111,8 @@ def _cell(claim: Mapping[str, Any] | None) -> Html:
     if claim is None:
         return Html('<span class="bounds">not claimed</span>')
     low, high = ("..." if claim.get(k) is None else f"{claim[k]:g}" for k in ("low", "high"))
-    bounds = "" if low == high == "..." else f" in [{low}, {high}]: {met(claim)}"
+    words = {"yes": "met", "no": "NOT met"}.get(met(claim), "")
+    bounds = f"{words}: [{low}, {high}]" if words else "no bound"
     return Html(f'{html.escape(number(claim["value"]))}<br><span class="bounds">{html.escape(bounds)}</span>')
 
 

@@ -53,7 +53,7 @@ def write_view(adata: ad.AnnData, path: Path, rng: np.random.Generator) -> Path:
 def bmlp(folder: Path, seed: int = 0) -> Path:
     """Counts of cells along a few programs; Ensembl names; the labels are called something else."""
     rng = np.random.default_rng(seed)
-    weights = rng.dirichlet(np.full(len(LABELS), 0.6), 180)  # mixtures, so that the graph hangs together
+    weights = rng.dirichlet(np.full(len(LABELS), 0.6), 120)  # mixtures, so that the graph hangs together
     kind = weights.argmax(axis=1)
     means = weights @ rng.gamma(0.8, 2.0, (len(LABELS), 90))
     level = rng.lognormal(0.0, 0.3, (len(kind), 1))
@@ -149,7 +149,7 @@ def scyan_fcs(folder: Path, seed: int = 0) -> Path:
 
 # chapter, how the file is made, and what makes the run quick
 STRANGERS: dict[str, tuple[str, Callable[[Path], Path], dict[str, object]]] = {
-    "bmlp": ("bmlp", bmlp, {"original_epochs": 3, "n_perms": 5}),
+    "bmlp": ("bmlp", bmlp, {"original_epochs": 3, "n_perms": 5, "planted_cells": 400}),
     "hopfield": ("hopfield", hopfield, {"n_resamples": 3, "n_splits": 1}),
     "smoother": ("smoother", smoother, {"n_genes": 20, "n_pairs": 60, "epochs": 60, "n_seeds": 1}),
     "amici": (
