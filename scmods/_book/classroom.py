@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +34,7 @@ def _line(chapter: Chapter, word: str) -> str:
     if record is None:
         return f"{chapter.name:10s} no states at hand"
     told = f"{record['sections']} sections run alone, {record['claims']} equal claims, "
-    return f"{word:8s} {chapter.name:10s} {told}{record['bytes'] / 1e6:.2f} MB of states, " + (
+    return f"{word:8s} {chapter.name:10s} {told}{record['bytes'] / 2**20:.2f} MB of states, " + (
         f"{record['whole']:.0f} + {record['alone']:.0f} CPU s"
     )
 
@@ -48,7 +49,7 @@ def _make_all(todo: Sequence[Chapter], jobs: int) -> list[str]:
             make(chapter, threads)
         except ClassroomError as error:
             errors.append(str(error))
-            _say(f"FAILED   {chapter.name}")
+            _say(f"FAILED   {str(error).splitlines()[0]}")
         else:
             _say(_line(chapter, "made"))
 
@@ -88,6 +89,16 @@ def _chosen(chapters: Sequence[Chapter], names: Sequence[str]) -> list[Chapter]:
     return [c for c in chapters if not names or c.name in names]
 
 
+def _sweep(folder: Path) -> None:
+    """Remove unfinished results whose process is gone."""
+    import psutil
+
+    for part in folder.glob("*.part"):
+        number = part.suffixes[-2].lstrip(".") if len(part.suffixes) > 1 else ""
+        if not number.isdigit() or not psutil.pid_exists(int(number)):
+            shutil.rmtree(part, ignore_errors=True)
+
+
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m scmods._book.classroom", description=__doc__)
     add = parser.add_argument
@@ -102,6 +113,7 @@ def _run(args: argparse.Namespace) -> int:
     root = args.root.resolve()
     chapters = [prepare(path, root) for path in sorted((root / "notebooks").glob("*.ipynb"))]
     chosen = _chosen(chapters, args.only)
+    _sweep(root / ".cache" / "class")
     target = root / "book" / "participant"
     for chapter in chapters:
         notebook_file.write_if_changed(target / f"{chapter.name}.ipynb", chapter.copied)
@@ -112,7 +124,7 @@ def _run(args: argparse.Namespace) -> int:
     errors = _make_all(todo, args.jobs) if todo else []
     write_zip(_handouts(chapters), root, target)
     size = (target / "scmods-workshop.zip").stat().st_size
-    _say(f"book/participant/scmods-workshop.zip: {size / 1e6:.2f} MB")
+    _say(f"book/participant/scmods-workshop.zip: {size / 2**20:.2f} MB")
     for error in errors:
         _say(f"\n== FAILED: {error}")
     return 1 if errors else 0

@@ -52,7 +52,7 @@ class _Loads(ast.NodeVisitor):
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         defaults = [d for d in (*node.args.defaults, *node.args.kw_defaults) if d is not None]
         self._each([*node.decorator_list, *defaults])
-        self._inside(node.body, _arguments(node.args) | _stored(node.body))
+        self._inside(node.body, _arguments(node.args) | _stored(node.body) | {node.name})
         self.written.add(node.name)
 
     visit_AsyncFunctionDef = visit_FunctionDef

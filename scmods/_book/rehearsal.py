@@ -25,7 +25,7 @@ from scmods._book.state_store import largest
 
 __all__ = ["Chapter", "ClassroomError", "make", "prepare"]
 
-LIMIT = 5_000_000  # bytes of one file of states
+LIMIT = 5 * 2**20  # bytes of one file of states
 RUN_TIMEOUT = 2400.0  # seconds for one chapter from top to bottom, and again for its sections alone
 MEMORY_MB = 4000.0
 RECORD = """
@@ -174,8 +174,10 @@ def make(chapter: Chapter, threads: int) -> dict[str, Any]:
     states = part / f"{chapter.name}.h5"
     size = states.stat().st_size
     if size > LIMIT:
-        lines = [f"    {place}: {n / 1e6:.2f} MB" for place, n in largest(states, 8)]
-        told = f"{chapter.name}: the states take {size / 1e6:.2f} MB, but may take {LIMIT / 1e6:g}. Largest:"
+        lines = [f"    {place}: {n / 2**20:.2f} MB" for place, n in largest(states, 8)]
+        told = (
+            f"{chapter.name}: the states take {size / 2**20:.2f} MB, but may take {LIMIT / 2**20:g}. Largest:"
+        )
         raise ClassroomError("\n".join([told, *lines]))
     alone = _execute(chapter, trial(chapter), "alone", part, threads)
     claims = [harvest(part / f"{what}.out.ipynb") for what in ("whole", "alone")]

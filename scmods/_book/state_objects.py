@@ -191,7 +191,25 @@ def _read_object(reader: Reader, node: dict[str, Any]) -> Any:
     return made
 
 
+def _fits_method(value: Any) -> bool:
+    return isinstance(value, types.MethodType) and _fits_object(value.__self__)
+
+
+def _read_method(reader: Reader, node: dict[str, Any]) -> Any:
+    owner = reader.value(node["of"])
+    if not isinstance(getattr(type(owner), node["name"], None), types.FunctionType):
+        msg = f"The state names {node['name']!r} as a method of a {type_name(owner)}; it has none. Make the file again."
+        raise StateError(msg)
+    return getattr(owner, node["name"])
+
+
 OBJECTS = (
+    Kind(
+        "method",
+        _fits_method,
+        lambda w, v, p: {"of": w.node(v.__self__, p), "name": v.__func__.__name__},
+        _read_method,
+    ),
     Kind(
         "name",
         _fits_name,

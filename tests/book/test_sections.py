@@ -40,7 +40,7 @@ def needed(*code: str) -> set[str]:
         ("{k: v for k, v in d.items()}\nk", {"d", "k"}),
         ("[a for b in c for a in b]", {"c"}),
         ("lambda x, y=z: x + w", {"z", "w"}),
-        ("def f(x, *a, k=d, **m):\n    y = x\n    return y + g + a\nf(1)", {"d", "g"}),
+        ("def f(x, *a, k=d, **m):\n    y = x\n    return y + g + f(a)\nf(1)", {"d", "g"}),
         ("@deco\ndef f():\n    pass", {"deco"}),
         ("class A(B, metaclass=M):\n    c = d", {"B", "M", "d"}),
         ("import a.b as c, d.e\nfrom f import g as h\nc, d, h, a", {"a"}),

@@ -258,6 +258,14 @@ def test_names_of_known_modules(file: Path) -> None:
     assert all(found[name] is value for name, value in values.items())
 
 
+def test_methods_stay_with_their_object(file: Path) -> None:
+    config = bmlp.ScBMLPRegressor(bmlp.Config.repaired(5, 2, n_epochs=2))
+    config.again = config.forward
+    found = back(file, forward=config.forward, config=config)
+    assert found["forward"].__self__ is found["config"]
+    assert found["config"].again.__func__ is type(config).forward
+
+
 def test_objects_of_every_chapter(file: Path) -> None:
     """What the notebooks hold between sections, small: models answer as before."""
     cells = datasets.load("random_circuit")
@@ -387,6 +395,15 @@ def test_damage_is_found(file: Path) -> None:
             r"numpy.gone, which this version does not have",
         ),
         ({"t": "object", "n": 0, "module": "scmods._book.claims", "name": "Path", "v": []}, r"it is none"),
+        (
+            {
+                "t": "method",
+                "n": 1,
+                "name": "gone",
+                "of": {"t": "object", "n": 0, "module": "torch.nn", "name": "Linear", "v": []},
+            },
+            r"'gone' as a method of a torch.nn.modules.linear.Linear; it has none",
+        ),
         ({"t": "pickle", "n": 0}, r"the unknown kind 'pickle'"),
         ({"t": "torch dtype", "n": 0, "v": "torch.load"}, r"'torch.load' as a number type"),
     ],
