@@ -34,7 +34,7 @@ PACKAGES = ("anndata", "gudhi", "numba", "numpy", "scikit-learn", "scipy", "scmo
 JOBS: dict[str, dict[str, tuple[str, str]]] = {
     "bmlp": {
         "bmlp.py": ("", "--genes 60 --hidden 4 --outputs 2 --big 100"),
-        "bmlp_primal.py": ("", "--sizes 120 --comps 15"),
+        "bmlp_primal.py": ("--sizes 1000 100000", "--sizes 120 --comps 15"),
         "graph.py": ("--sizes 3000 100000", "--sizes 300 --variants thick"),
     },
     "hopfield": {"hopfield.py": ("", "--cells 4 --genes 20 --baseline 2 --memory 10")},
