@@ -1,4 +1,4 @@
-"""Every benchmark of the chapters in turn, one row for each comparison, in benchmarks/results.json.
+"""Every benchmark of the chapters in turn: ratios (`rows`) and peak memory (`memory`) in benchmarks/results.json.
 
     python benchmarks/all.py                     # all chapters, about 20 minutes on one core
     python benchmarks/all.py --only bmlp scyan   # these anew; the rows of the others keep their date
@@ -30,6 +30,7 @@ from _rows import Row, common
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results.json"
 PACKAGES = ("anndata", "gudhi", "numba", "numpy", "scikit-learn", "scipy", "scmods", "torch")
+KINDS = ("rows", "memory")
 # chapter -> file -> options of the stored run, options of --quick
 JOBS: dict[str, dict[str, tuple[str, str]]] = {
     "bmlp": {
@@ -95,7 +96,7 @@ def stored(path: Path, head: dict[str, Any], chapters: list[str]) -> list[Row]:
     if not path.is_file():
         return []
     old = json.loads(path.read_text(encoding="utf-8"))
-    keep = [row for row in old["rows"] if row["chapter"] not in chapters]
+    keep = [row for kind in KINDS for row in old[kind] if row["chapter"] not in chapters]
     changed = [name for name in ("machine", "versions") if old[name] != head[name]]
     if keep and changed:
         there, here = ({name: of[name] for name in changed} for of in (old, head))
@@ -109,6 +110,11 @@ def merged(rows: list[Row], new: list[Row]) -> list[Row]:
     fresh = {row["chapter"] for row in new}
     both = [row for row in rows if row["chapter"] not in fresh] + new
     return sorted(both, key=lambda row: list(JOBS).index(row["chapter"]))  # stable: the order within stays
+
+
+def split(rows: list[Row]) -> dict[str, list[Row]]:
+    """The two lists of the file: rows with a ratio, and rows of memory."""
+    return {kind: [row for row in rows if (row["ratio"] is None) == (kind == "memory")] for kind in KINDS}
 
 
 def line(row: Row) -> str:
@@ -132,7 +138,7 @@ def measure(chapters: list[str], path: Path | None, *, quick: bool) -> list[Row]
         ]
         rows, done = merged(rows, new), done + new
         if path:
-            write_json(path, head | {"rows": rows})
+            write_json(path, head | split(rows))
     return done
 
 
