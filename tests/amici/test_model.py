@@ -17,28 +17,9 @@ from scmods.amici.model import AMICI, strip
 from scmods.amici.network import AttentionNetwork
 from scmods.amici.recipe import PRESETS, make_recipe
 
-TYPES = np.array(["L2/3 IT", "CD4/CD8", "T cell (naïve)"])
-SIZES = {
-    "n_neighbors": 5, "n_heads": 2, "head_size": 3, "label_size": 4, "query_size": 4, "query_width": 5,
-    "cell_size": 6, "cell_width": 8, "kv_size": 4, "kv_width": 4, "coefficient_width": 5,
-}  # fmt: skip
-
-
-def tissue(n: int = 90, genes: int = 10, seed: int = 0) -> AnnData:
-    rng = np.random.default_rng(seed)
-    adata = AnnData(rng.random((n, genes), dtype=np.float32))
-    adata.obs_names, adata.var_names = [f"c{i}" for i in range(n)], [f"g{i}" for i in range(genes)]
-    adata.obs["cell_type"] = TYPES[rng.integers(3, size=n)]
-    adata.obsm["spatial"] = rng.uniform(0, 95, (n, 2))
-    return adata
-
-
-def make(adata: AnnData | None = None, **options) -> AMICI:
-    return AMICI(tissue() if adata is None else adata, **{**SIZES, **options})
-
 
 @pytest.fixture(scope="module")
-def fitted() -> AMICI:
+def fitted(make) -> AMICI:
     return make(held_out=np.arange(10)).fit(max_epochs=2, restarts=2)
 
 
@@ -59,7 +40,7 @@ def planted(n: int = 300) -> AnnData:
     return adata
 
 
-def test_a_planted_interaction_is_found():
+def test_a_planted_interaction_is_found(make):
     adata = planted()
     model = make(adata, n_neighbors=6, seed=1, batch_size=64, eps=1e-4, lr=1e-2, entropy_weight=0.0)
     model.fit(max_epochs=30)
@@ -72,7 +53,7 @@ def test_a_planted_interaction_is_found():
     assert scores[a][near[a]].mean() > 3 * scores[a][~near[a]].mean()
 
 
-def test_held_out_cells_change_nothing_that_is_learned():
+def test_held_out_cells_change_nothing_that_is_learned(tissue, make):
     """Neither as receivers nor as neighbours, nor in the means of the types."""
     adata, mask = tissue(), np.arange(90) % 7 == 0
     other = adata.copy()
@@ -86,7 +67,7 @@ def test_held_out_cells_change_nothing_that_is_learned():
     assert not torch.equal(a.network.head_out, make(third, held_out=mask).fit(max_epochs=2).network.head_out)
 
 
-def test_a_cells_own_expression_is_never_an_input(fitted):
+def test_a_cells_own_expression_is_never_an_input(fitted, tissue):
     adata = tissue()
     adata.X[20] = 9.0
     before, after = fitted.predict(), fitted.predict(adata)
@@ -95,15 +76,15 @@ def test_a_cells_own_expression_is_never_an_input(fitted):
     np.testing.assert_array_equal(changed, (fitted.neighbors == 20).any(axis=1))
 
 
-def test_type_means_are_those_of_the_training_cells():
+def test_type_means_are_those_of_the_training_cells(tissue, make, types):
     adata, mask = tissue(), np.arange(90) % 5 == 0
     means = make(adata, held_out=mask).fit(max_epochs=1).heads().readout.type_means
-    for t, name in enumerate(sorted(TYPES)):
+    for t, name in enumerate(sorted(types)):
         rows = ~mask & (adata.obs["cell_type"] == name).to_numpy()
         np.testing.assert_allclose(means[t], adata.X[rows].mean(axis=0), rtol=1e-5)
 
 
-def test_the_same_seed_gives_the_same_model_and_another_another():
+def test_the_same_seed_gives_the_same_model_and_another_another(make):
     a, b, c = (make(seed=s).fit(max_epochs=2) for s in (3, 3, 4))
     np.testing.assert_array_equal(a.predict(), b.predict())
     assert np.abs(a.predict() - c.predict()).max() > 1e-6
@@ -147,7 +128,7 @@ def test_the_weight_of_the_entropy_is_ramped_up():
     assert recipe.entropy_at(30) == recipe.entropy_at(500) == 0.5
 
 
-def test_loss_has_its_penalties_and_eps_acts_as_in_adam():
+def test_loss_has_its_penalties_and_eps_acts_as_in_adam(make):
     """A factor on the gradients is Adam with another eps: one step equals torch's with eps itself."""
     data = _fit.training_cells(make()._cells, np.zeros(90, dtype=bool), 3)
     recipe = make_recipe("small", {"eps": 0.01, "entropy_weight": 0.3, "value_weight": 0.2, "drop": 0.0})
@@ -173,7 +154,7 @@ def test_loss_has_its_penalties_and_eps_acts_as_in_adam():
 # --- other cells, forms and files
 
 
-def test_sparse_reordered_and_richer_cells_give_the_same(fitted):
+def test_sparse_reordered_and_richer_cells_give_the_same(fitted, tissue, make):
     adata = tissue()
     sparse_one = adata.copy()
     sparse_one.X = sparse.csr_matrix(adata.X)
@@ -184,7 +165,7 @@ def test_sparse_reordered_and_richer_cells_give_the_same(fitted):
     np.testing.assert_array_equal(a.predict(), b.predict())
 
 
-def test_a_layer_is_modelled_when_named():
+def test_a_layer_is_modelled_when_named(tissue, make):
     adata = tissue()
     adata.layers["log"], adata.X = adata.X.copy(), adata.X * 3
     np.testing.assert_array_equal(
@@ -192,7 +173,7 @@ def test_a_layer_is_modelled_when_named():
     )
 
 
-def test_a_file_gives_the_model_back(fitted, tmp_path):
+def test_a_file_gives_the_model_back(fitted, tmp_path, tissue):
     path = fitted.save(tmp_path / "model.safetensors")
     again, adata = AMICI.load(path), tissue()
     np.testing.assert_array_equal(again.predict(adata), fitted.predict())
@@ -216,7 +197,7 @@ def test_only_files_of_a_model_are_read(tmp_path):
         AMICI.load(tmp_path / "x.safetensors")
 
 
-def test_a_type_not_seen_is_named_and_can_be_left_out(fitted):
+def test_a_type_not_seen_is_named_and_can_be_left_out(fitted, tissue):
     adata = tissue()
     adata.obs["cell_type"] = np.where(np.arange(90) < 4, "NK", adata.obs["cell_type"])
     with pytest.raises(
@@ -229,14 +210,14 @@ def test_a_type_not_seen_is_named_and_can_be_left_out(fitted):
     assert (out.neighbor_types[out.neighbors < 4] == -1).all()
 
 
-def test_sections_keep_their_cells_to_themselves():
+def test_sections_keep_their_cells_to_themselves(tissue, make):
     adata = tissue()
     adata.obs["slice"] = np.where(np.arange(90) % 2, "odd", "even")
     near = make(adata, library_key="slice").neighbors
     assert (near % 2 == np.arange(90)[:, None] % 2).all()
 
 
-def test_pixels_set_the_unit():
+def test_pixels_set_the_unit(tissue, make):
     adata = tissue()
     micrometres = make(adata).fit(max_epochs=1)
     adata.obsm["spatial"] = adata.obsm["spatial"] * 16
@@ -248,7 +229,7 @@ def test_pixels_set_the_unit():
     np.testing.assert_allclose(same.predict(), micrometres.predict(), atol=1e-4)
 
 
-def test_touching_cells_do_not_upset_the_unit():
+def test_touching_cells_do_not_upset_the_unit(tissue, make):
     adata = tissue()
     adata.obs["radius"] = 50.0
     with warnings.catch_warnings():
@@ -258,7 +239,7 @@ def test_touching_cells_do_not_upset_the_unit():
     assert (model.distances == 0).mean() > 0.5
 
 
-def test_presets_have_the_published_sizes():
+def test_presets_have_the_published_sizes(tissue):
     adata = tissue()
     network = AMICI(adata, n_neighbors=5, preset="original", batch_size=128).fit(max_epochs=1).network
     assert (network.n_heads, network.head_size) == (8, 16)
@@ -268,16 +249,16 @@ def test_presets_have_the_published_sizes():
     assert "10 genes, 3 types, 4 heads, not fitted" in repr(AMICI(adata, n_neighbors=5))
 
 
-def test_mixed_labels_and_three_dimensions_are_taken():
+def test_mixed_labels_and_three_dimensions_are_taken(tissue, make, types):
     adata = tissue()
-    adata.obs["kind"] = adata.obs["cell_type"].map({"CD4/CD8": 18, "L2/3 IT": "L2/3 IT", TYPES[2]: 2.5})
+    adata.obs["kind"] = adata.obs["cell_type"].map({"CD4/CD8": 18, "L2/3 IT": "L2/3 IT", types[2]: 2.5})
     adata.obsm["spatial"] = np.random.default_rng(0).uniform(0, 60, (90, 3))
     model = make(adata, cluster_key="kind").fit(max_epochs=1)
     assert model.types == ["18", "2.5", "L2/3 IT"]
     assert np.isfinite(model.predict()).all()
 
 
-def test_the_recipe_says_how_long_unless_fit_is_told(monkeypatch):
+def test_the_recipe_says_how_long_unless_fit_is_told(monkeypatch, make):
     asked = {}
     monkeypatch.setattr("scmods.amici.model.train_networks", lambda *_, **given: asked.update(given) or [])
     make(max_epochs=7).fit()
@@ -289,7 +270,7 @@ def test_the_recipe_says_how_long_unless_fit_is_told(monkeypatch):
 # --- the strip
 
 
-def test_a_strip_is_a_share_of_the_width():
+def test_a_strip_is_a_share_of_the_width(tissue):
     adata = tissue(400)
     x = adata.obsm["spatial"][:, 0]
     mask = strip(adata, low=0.2, high=0.5)

@@ -6,37 +6,17 @@ import warnings
 
 import numpy as np
 import pytest
-from anndata import AnnData
 
 from scmods._checks import MissingKeyError, PerformanceWarning
 from scmods.amici.model import AMICI
 
-TYPES = np.array(["L2/3 IT", "CD4/CD8", "T cell (naïve)"])
-SIZES = {
-    "n_neighbors": 5, "n_heads": 2, "head_size": 3, "label_size": 4, "query_size": 4, "query_width": 5,
-    "cell_size": 6, "cell_width": 8, "kv_size": 4, "kv_width": 4, "coefficient_width": 5,
-}  # fmt: skip
-
-
-def tissue(n: int = 90, genes: int = 10, seed: int = 0) -> AnnData:
-    rng = np.random.default_rng(seed)
-    adata = AnnData(rng.random((n, genes), dtype=np.float32))
-    adata.obs_names, adata.var_names = [f"c{i}" for i in range(n)], [f"g{i}" for i in range(genes)]
-    adata.obs["cell_type"] = TYPES[rng.integers(3, size=n)]
-    adata.obsm["spatial"] = rng.uniform(0, 95, (n, 2))
-    return adata
-
-
-def make(adata: AnnData | None = None, **options) -> AMICI:
-    return AMICI(tissue() if adata is None else adata, **{**SIZES, **options})
-
 
 @pytest.fixture(scope="module")
-def fitted() -> AMICI:
+def fitted(make) -> AMICI:
     return make().fit(max_epochs=1)
 
 
-def test_a_model_that_is_not_fitted_refuses():
+def test_a_model_that_is_not_fitted_refuses(make):
     model = make()
     for call in (
         model.heads,
@@ -49,14 +29,14 @@ def test_a_model_that_is_not_fitted_refuses():
             call()
 
 
-def test_values_that_are_not_finite_name_cell_and_gene():
+def test_values_that_are_not_finite_name_cell_and_gene(tissue, make):
     adata = tissue()
     adata.X[[7, 9], [3, 4]] = np.nan, np.inf
     with pytest.raises(ValueError, match=r"X` holds 2 values.*first: cell 'c7', gene 'g3'"):
         make(adata)
 
 
-def test_counts_are_warned_of():
+def test_counts_are_warned_of(tissue, make):
     adata = tissue()
     adata.X = np.rint(adata.X * 20).astype(np.float32)
     with pytest.warns(
@@ -65,14 +45,14 @@ def test_counts_are_warned_of():
         make(adata)
 
 
-def test_large_matrices_are_stated(monkeypatch):
+def test_large_matrices_are_stated(monkeypatch, make):
     monkeypatch.setattr("scmods.amici.inputs.LARGE", 100)
     with pytest.warns(PerformanceWarning, match=r"90 x 10 matrix in dense form"):
         make()
 
 
 @pytest.mark.parametrize("what", ["var_names", "obs_names"])
-def test_names_that_repeat_are_refused(what):
+def test_names_that_repeat_are_refused(what, tissue, make):
     adata = tissue()
     names = list(getattr(adata, what))
     with warnings.catch_warnings():
@@ -82,7 +62,7 @@ def test_names_that_repeat_are_refused(what):
             make(adata)
 
 
-def test_genes_of_other_cells_are_matched_by_name(fitted):
+def test_genes_of_other_cells_are_matched_by_name(fitted, tissue):
     adata = tissue(genes=9)
     adata.var_names = [f"g{i}" for i in range(8)] + ["new"]
     with pytest.raises(
@@ -91,7 +71,7 @@ def test_genes_of_other_cells_are_matched_by_name(fitted):
         fitted.heads(adata)
 
 
-def test_a_missing_layer_and_key_list_what_there_is():
+def test_a_missing_layer_and_key_list_what_there_is(tissue, make):
     adata = tissue()
     adata.layers["log"] = adata.X
     with pytest.raises(MissingKeyError, match=r"layers\['lgo'\].*Available: \['log'\].*Did you mean 'log'"):
@@ -100,7 +80,7 @@ def test_a_missing_layer_and_key_list_what_there_is():
         make(adata, cluster_key="kind")
 
 
-def test_types_that_are_all_held_out_are_named():
+def test_types_that_are_all_held_out_are_named(tissue, make):
     adata = tissue()
     with pytest.raises(ValueError, match=r"All cells of the types \['CD4/CD8'\] are held out"):
         make(adata, held_out=(adata.obs["cell_type"] == "CD4/CD8").to_numpy())
@@ -116,7 +96,7 @@ def test_types_that_are_all_held_out_are_named():
         ([-1], ValueError, "positions -1 to -1"),
     ],
 )
-def test_cells_that_are_not_there_are_refused(fitted, cells, kind, text):
+def test_cells_that_are_not_there_are_refused(fitted, cells, kind, text, make):
     with pytest.raises(kind, match=text):
         fitted.heads(cells=cells)
     with pytest.raises(kind, match="`held_out`"):
@@ -136,12 +116,12 @@ def test_cells_that_are_not_there_are_refused(fitted, cells, kind, text):
         ({"n_neighbors": 80}, "are asked for"),
     ],
 )
-def test_bad_options_are_refused(options, text):
+def test_bad_options_are_refused(options, text, make):
     with pytest.raises(ValueError, match=text):
         make(**options)
 
 
-def test_a_bad_split_is_refused():
+def test_a_bad_split_is_refused(make):
     with pytest.raises(ValueError, match="`validation` is 0.001, which holds out 0 of 90 cells"):
         make().fit(validation=0.001)
     with pytest.raises(ValueError, match="`restarts` is 0"):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -20,18 +18,10 @@ from scmods.amici.pearson import (
 )
 from scmods.amici.permutations import Pair, all_orders, mapped_statistics
 
-REFERENCE = Path(__file__).parent.parent / "data" / "amici_statistics.npz"
-
 
 def centred(x: np.ndarray) -> np.ndarray:
     x = np.asarray(x, dtype=np.float64)
     return x - x.mean(axis=0)
-
-
-@pytest.fixture(scope="module")
-def ref() -> dict[str, np.ndarray]:
-    with np.load(REFERENCE) as file:
-        return {k: file[k] for k in file}
 
 
 def test_moments_and_tail_equal_the_reference(ref):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -22,18 +20,10 @@ from scmods.amici.permutations import (
 )
 from scmods.amici.reference import count_by_gathering
 
-REFERENCE = Path(__file__).parent.parent / "data" / "amici_statistics.npz"
-
 
 def centred(x: np.ndarray) -> np.ndarray:
     x = np.asarray(x, dtype=np.float64)
     return x - x.mean(axis=0)
-
-
-@pytest.fixture(scope="module")
-def ref() -> dict[str, np.ndarray]:
-    with np.load(REFERENCE) as file:
-        return {k: file[k] for k in file}
 
 
 def make_pairs(n: int = 12, heads: int = 3, r: int = 2, seed: int = 0) -> list[Pair]:

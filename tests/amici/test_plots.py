@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
-from plotly.utils import PlotlyJSONEncoder
 
 from scmods import _checks
 from scmods.amici import plots
@@ -40,38 +38,7 @@ def adata() -> AnnData:
     return make_cells()
 
 
-@pytest.fixture(scope="module")
-def outputs() -> HeadOutputs:
-    return example_outputs(60)
-
-
-def alt(fig) -> str:
-    return fig.layout.meta["alt"]
-
-
-def check(figures: dict, wanted: set[str], most: float) -> None:
-    """Title, axis titles, an alt text of its own, few points of single precision: what every figure has."""
-    assert {n.split(" ")[0] for n in figures} == wanted
-    assert len({alt(f) for f in figures.values()}) == len(figures)
-    for name, fig in figures.items():
-        axes = [v.get("title", {}).get("text") for k, v in fig.to_dict()["layout"].items() if "axis" in k]
-        assert fig.layout.title.text, name
-        assert len(alt(fig)) > 60, name
-        assert alt(fig).endswith("."), name
-        assert any(axes) or name == "plot_network", name
-        assert len(json.dumps(fig.to_plotly_json(), cls=PlotlyJSONEncoder)) < 1000 * most, name
-        assert sum(len(t.x) for t in fig.data if t.x is not None) <= 700, name
-        for trace in fig.data:
-            for values in (trace.x, trace.y, getattr(trace, "z", None)):
-                assert not (isinstance(values, np.ndarray) and values.dtype == np.float64), name
-
-
-def drawn_in(*modules: str) -> set[str]:
-    """Names of the figures of these files."""
-    return {n for n in plots.__all__ if getattr(plots, n).__module__.rsplit(".plots_", 1)[-1] in modules}
-
-
-def test_every_figure_is_labelled_told_and_light():
+def test_every_figure_is_labelled_told_and_light(check, drawn_in):
     cells, big = make_cells(3000), example_outputs(300, n_neighbors=20, n_heads=4)
     figures = {
         "plot_tissue": plots.plot_tissue(cells),
@@ -93,7 +60,7 @@ def test_plots_do_not_load_heavy_packages():
 # the tissue
 
 
-def test_groups_are_drawn_where_their_cells_are(adata):
+def test_groups_are_drawn_where_their_cells_are(adata, alt):
     fig = plots.plot_tissue(adata, palette={"18": "#123456"})
     assert [t.name for t in fig.data] == ["A&lt;b&gt;", "18", "CD4/CD8"]
     for trace, name in zip(fig.data, TYPES[::-1], strict=True):
@@ -106,7 +73,7 @@ def test_groups_are_drawn_where_their_cells_are(adata):
 
 
 @pytest.mark.parametrize(("color", "layer"), [("amount", None), ("Sox9", None), ("Sox9", "log")])
-def test_values_are_those_of_the_column_or_gene(adata, color, layer):
+def test_values_are_those_of_the_column_or_gene(adata, color, layer, alt):
     fig = plots.plot_tissue(adata, color, layer=layer)
     stored = (
         adata.obs["amount"]
@@ -123,7 +90,7 @@ def test_values_are_those_of_the_column_or_gene(adata, color, layer):
     assert f"to {max(stored):.3g}" in alt(fig)
 
 
-def test_only_the_window_and_only_cells_with_a_value_are_drawn(adata):
+def test_only_the_window_and_only_cells_with_a_value_are_drawn(adata, alt):
     values = adata.obs["amount"].to_numpy().copy()
     values[::2] = np.nan
     fig = plots.plot_tissue(adata, values, window=(20, 80, 0, 50))
@@ -147,7 +114,7 @@ def test_sections_have_panels_and_one_legend(adata):
     assert fig.layout.yaxis2.autorange == "reversed"
 
 
-def test_many_cells_are_thinned_and_the_figure_says_so():
+def test_many_cells_are_thinned_and_the_figure_says_so(alt):
     cells = make_cells(2000)
     fig = plots.plot_tissue(cells)
     assert sum(len(t.x) for t in fig.data) == 600
@@ -178,7 +145,7 @@ def test_tissue_refuses(adata, options, error, text):
 
 
 @pytest.mark.parametrize("head", [None, 1])
-def test_lines_are_as_wide_as_the_attention(adata, outputs, head):
+def test_lines_are_as_wide_as_the_attention(adata, outputs, head, alt):
     cell = 7  # lacks its last neighbour
     fig = plots.plot_attention(outputs, cell, adata=adata, head=head)
     xy = adata.obsm["spatial"]
@@ -197,7 +164,7 @@ def test_lines_are_as_wide_as_the_attention(adata, outputs, head):
     assert f"most, {weight.max():.3g}" in alt(fig)
 
 
-def test_bars_of_every_head_add_up_to_one(adata, outputs):
+def test_bars_of_every_head_add_up_to_one(adata, outputs, alt):
     fig = plots.plot_attention(outputs, 7, adata=adata)
     bars = {t.legendgroup: t.x for t in fig.data if t.type == "bar"}
     np.testing.assert_allclose(sum(bars.values()), 1.0, rtol=1e-6)
@@ -215,14 +182,14 @@ def own_type(outputs: HeadOutputs, cell: int) -> str:
     return outputs.type_names[outputs.types[cell]]
 
 
-def test_a_row_of_a_subset_is_the_cell_that_it_stands_for(adata, outputs):
+def test_a_row_of_a_subset_is_the_cell_that_it_stands_for(adata, outputs, alt):
     part = outputs.subset(np.array([20, 7]))
     one, same = plots.plot_attention(part, 1, adata=adata), plots.plot_attention(outputs, 7, adata=adata)
     assert one.layout.title.text == f"Attention of cell 7, {own_type(outputs, 7)}"
     assert alt(one) == alt(same)
 
 
-def test_a_model_brings_its_own_positions(outputs, adata):
+def test_a_model_brings_its_own_positions(outputs, adata, alt):
     xy = adata.obsm["spatial"]
     model = SimpleNamespace(
         labels=outputs.types,
@@ -235,7 +202,7 @@ def test_a_model_brings_its_own_positions(outputs, adata):
         plots.plot_attention(model, 60)
 
 
-def test_a_cell_without_neighbours_attends_to_nobody(adata, outputs):
+def test_a_cell_without_neighbours_attends_to_nobody(adata, outputs, alt):
     lonely = replace(
         outputs, neighbors=np.full_like(outputs.neighbors, -1), rows=np.full_like(outputs.rows, -1)
     )
@@ -264,7 +231,7 @@ def test_attention_refuses(adata, outputs):
 
 
 @pytest.mark.parametrize("receiver", [None, "naïve"])
-def test_attention_over_distance_is_the_mean_over_pairs(outputs, receiver):
+def test_attention_over_distance_is_the_mean_over_pairs(outputs, receiver, alt):
     edges = np.array([0.0, 5.0, 10.0, 100.0])
     fig = plots.plot_attention_distance(attention_by_distance(outputs, bins=edges), receiver=receiver)
     assert [a.text for a in fig.layout.annotations] == ["Head 0", "Head 1"]

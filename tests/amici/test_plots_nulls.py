@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-from plotly.utils import PlotlyJSONEncoder
 
 from scmods import _checks
 from scmods.amici import plots
@@ -36,37 +34,7 @@ def fields() -> pd.DataFrame:
     )
 
 
-def alt(fig) -> str:
-    return fig.layout.meta["alt"]
-
-
-def ticks(fig) -> list[str]:
-    return list(fig.layout.yaxis.ticktext)
-
-
-def check(figures: dict, wanted: set[str], most: float) -> None:
-    """Title, axis titles, an alt text of its own, few points of single precision: what every figure has."""
-    assert {n.split(" ")[0] for n in figures} == wanted
-    assert len({alt(f) for f in figures.values()}) == len(figures)
-    for name, fig in figures.items():
-        axes = [v.get("title", {}).get("text") for k, v in fig.to_dict()["layout"].items() if "axis" in k]
-        assert fig.layout.title.text, name
-        assert len(alt(fig)) > 60, name
-        assert alt(fig).endswith("."), name
-        assert any(axes) or name == "plot_network", name
-        assert len(json.dumps(fig.to_plotly_json(), cls=PlotlyJSONEncoder)) < 1000 * most, name
-        assert sum(len(t.x) for t in fig.data if t.x is not None) <= 700, name
-        for trace in fig.data:
-            for values in (trace.x, trace.y, getattr(trace, "z", None)):
-                assert not (isinstance(values, np.ndarray) and values.dtype == np.float64), name
-
-
-def drawn_in(*modules: str) -> set[str]:
-    """Names of the figures of these files."""
-    return {n for n in plots.__all__ if getattr(plots, n).__module__.rsplit(".plots_", 1)[-1] in modules}
-
-
-def test_every_figure_is_labelled_told_and_light():
+def test_every_figure_is_labelled_told_and_light(check, drawn_in):
     history = History(list(np.linspace(3, 1, 2000)), list(np.linspace(3, 2, 2000)), 1990, 1.0)
     figures = {
         "plot_null": plots.plot_null(crossfit()),
@@ -80,7 +48,7 @@ def test_every_figure_is_labelled_told_and_light():
 # nulls
 
 
-def test_null_shows_quantiles_of_the_draws_and_the_statistic():
+def test_null_shows_quantiles_of_the_draws_and_the_statistic(alt, ticks):
     test = crossfit()
     fig = plots.plot_null(test)
     assert ticks(fig) == ["B to T", "T to B"]
@@ -97,7 +65,7 @@ def test_null_shows_quantiles_of_the_draws_and_the_statistic():
     assert "2 tested pairs, 400 draws each. 1 have pvalue_adj of at most 0.05" in alt(fig)
 
 
-def test_calibration_sorts_p_against_their_ranks():
+def test_calibration_sorts_p_against_their_ranks(alt):
     table = pvalues()
     fig = plots.plot_calibration(table)
     assert [t.name.split(":")[0] for t in fig.data] == ["what they claim", "held_out", "train"]
@@ -108,7 +76,7 @@ def test_calibration_sorts_p_against_their_ranks():
         assert f"{(p <= 0.05).mean():.1%} of {len(p)}" in alt(fig)
 
 
-def test_false_calls_are_shares_over_wavelength():
+def test_false_calls_are_shares_over_wavelength(alt):
     fig = plots.plot_false_calls(fields())
     assert fig.data[0].x.tolist() == [0, 40]
     np.testing.assert_allclose(fig.data[0].y, [0.05, 0.25], rtol=1e-6)
@@ -144,7 +112,7 @@ def test_nulls_refuse(call, error, text):
 # training
 
 
-def test_losses_and_the_kept_epoch_are_drawn():
+def test_losses_and_the_kept_epoch_are_drawn(alt):
     history = History([3.0, 2.0, 1.5], [2.5, 2.25, 2.75], 1, 1.0)
     fig = plots.plot_training(history)
     assert [t.y.tolist() for t in fig.data] == [[3.0, 2.0, 1.5], [2.5, 2.25, 2.75], [2.25]]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-from plotly.utils import PlotlyJSONEncoder
 
 from scmods import _checks
 from scmods.amici import plots
@@ -21,11 +19,6 @@ from scmods.amici.scales import length_scales, sender_lengths
 
 TYPES = ["CD4/CD8", "18", "A<b>"]
 PAIRS = [("naïve", "CD4/CD8"), ("L2/3 IT", "naïve")]
-
-
-@pytest.fixture(scope="module")
-def outputs() -> HeadOutputs:
-    return example_outputs(60)
 
 
 @pytest.fixture(scope="module")
@@ -50,37 +43,7 @@ def pair_test() -> pd.DataFrame:
     return out
 
 
-def alt(fig) -> str:
-    return fig.layout.meta["alt"]
-
-
-def ticks(fig, axis: str = "yaxis") -> list[str]:
-    return list(fig.layout[axis].ticktext)
-
-
-def check(figures: dict, wanted: set[str], most: float) -> None:
-    """Title, axis titles, an alt text of its own, few points of single precision: what every figure has."""
-    assert {n.split(" ")[0] for n in figures} == wanted
-    assert len({alt(f) for f in figures.values()}) == len(figures)
-    for name, fig in figures.items():
-        axes = [v.get("title", {}).get("text") for k, v in fig.to_dict()["layout"].items() if "axis" in k]
-        assert fig.layout.title.text, name
-        assert len(alt(fig)) > 60, name
-        assert alt(fig).endswith("."), name
-        assert any(axes) or name == "plot_network", name
-        assert len(json.dumps(fig.to_plotly_json(), cls=PlotlyJSONEncoder)) < 1000 * most, name
-        assert sum(len(t.x) for t in fig.data if t.x is not None) <= 700, name
-        for trace in fig.data:
-            for values in (trace.x, trace.y, getattr(trace, "z", None)):
-                assert not (isinstance(values, np.ndarray) and values.dtype == np.float64), name
-
-
-def drawn_in(*modules: str) -> set[str]:
-    """Names of the figures of these files."""
-    return {n for n in plots.__all__ if getattr(plots, n).__module__.rsplit(".plots_", 1)[-1] in modules}
-
-
-def test_every_figure_is_labelled_told_and_light():
+def test_every_figure_is_labelled_told_and_light(check, drawn_in):
     big = example_outputs(300, n_neighbors=20, n_heads=4)
     figures = {
         "plot_interactions": plots.plot_interactions(ablation_table(big)),
@@ -95,7 +58,7 @@ def test_every_figure_is_labelled_told_and_light():
 
 
 @pytest.mark.parametrize("value", ["n_genes", "ablation", "share"])
-def test_interactions_are_those_of_the_matrix(ablation, value):
+def test_interactions_are_those_of_the_matrix(ablation, value, alt, ticks):
     matrix = interaction_matrix(ablation, value=value, alpha=0.9)
     order = ["naïve", "CD4/CD8", "L2/3 IT"]
     fig = plots.plot_interactions(ablation, value=value, alpha=0.9, types=order)
@@ -104,6 +67,7 @@ def test_interactions_are_those_of_the_matrix(ablation, value):
     np.testing.assert_allclose(fig.data[0].z, wanted, rtol=1e-6)
     assert ticks(fig) == ticks(fig, "xaxis") == order
     assert (fig.layout.xaxis.title.text, fig.layout.yaxis.title.text) == ("Receiver", "Sender")
+    assert fig.layout.xaxis.tickangle == -40
     s, r = np.unravel_index(np.nanargmax(wanted), (3, 3))
     assert f"largest {wanted[s, r]:.3g}, {order[s]} on {order[r]}." in alt(fig)
     same = plots.plot_interactions(matrix, types=order)
@@ -119,7 +83,7 @@ def test_numbers_in_the_matrix_have_the_decimals_of_the_largest():
     assert np.asarray(whole.data[0].text).tolist() == [["", "15"], ["3", ""]]
 
 
-def test_crossfit_puts_senders_in_rows_and_marks_what_passes():
+def test_crossfit_puts_senders_in_rows_and_marks_what_passes(alt, ticks):
     table = pair_test()
     fig = plots.plot_crossfit(table, types=TYPES)
     z, text = fig.data[0].z, np.asarray(fig.data[0].text)
@@ -135,7 +99,7 @@ def test_crossfit_puts_senders_in_rows_and_marks_what_passes():
     assert ticks(strict)[0] == "CD4/CD8"
 
 
-def test_network_has_an_arrow_for_each_pair_that_passes():
+def test_network_has_an_arrow_for_each_pair_that_passes(alt):
     table = pair_test()
     fig = plots.plot_network(table)
     names = sorted(TYPES)
@@ -160,7 +124,7 @@ def test_network_has_an_arrow_for_each_pair_that_passes():
     assert {a.text for a in fig.layout.annotations} == {"CD4/CD8", "18", "A&lt;b&gt;"}
 
 
-def test_network_of_an_ablation_and_of_nothing(ablation):
+def test_network_of_an_ablation_and_of_nothing(ablation, alt):
     matrix = interaction_matrix(ablation, value="share")
     fig = plots.plot_network(ablation, value="share")
     assert len(fig.data) - 2 == (matrix.to_numpy() > 0).sum()
@@ -200,7 +164,7 @@ def test_pairs_refuse(call, error, text):
 # lengths
 
 
-def test_lengths_are_those_of_the_sender_cells(outputs, lengths):
+def test_lengths_are_those_of_the_sender_cells(outputs, lengths, alt, ticks):
     truth = pd.DataFrame({"receiver": ["naïve"], "sender": ["CD4/CD8"], "reach": [12.5]})
     fig = plots.plot_length_scales(lengths, outputs, truth=truth)
     for i, row in enumerate(lengths.itertuples()):
@@ -216,7 +180,7 @@ def test_lengths_are_those_of_the_sender_cells(outputs, lengths):
     assert len(plots.plot_length_scales(lengths).data) == 2
 
 
-def test_endless_lengths_are_told_and_not_drawn(outputs, lengths):
+def test_endless_lengths_are_told_and_not_drawn(outputs, lengths, alt, ticks):
     tables = replace(outputs.tables, coefficient=np.zeros_like(outputs.tables.coefficient))
     fig = plots.plot_length_scales(lengths.assign(high=np.inf), replace(outputs, tables=tables))
     for trace in fig.data:

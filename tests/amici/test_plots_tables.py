@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
-from plotly.utils import PlotlyJSONEncoder
 from scipy import sparse
 
 from scmods import _checks
@@ -18,11 +15,6 @@ from scmods.amici.ablation import ablation_table
 from scmods.amici.contributions import neighbor_table
 from scmods.amici.heads import HeadOutputs
 from scmods.amici.recovery import average_precision, gene_recovery, pair_recovery, recovery_curve, true_pairs
-
-
-@pytest.fixture(scope="module")
-def outputs() -> HeadOutputs:
-    return example_outputs(60)
 
 
 @pytest.fixture(scope="module")
@@ -53,37 +45,7 @@ def curves() -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True)
 
 
-def alt(fig) -> str:
-    return fig.layout.meta["alt"]
-
-
-def ticks(fig) -> list[str]:
-    return list(fig.layout.yaxis.ticktext)
-
-
-def check(figures: dict, wanted: set[str], most: float) -> None:
-    """Title, axis titles, an alt text of its own, few points of single precision: what every figure has."""
-    assert {n.split(" ")[0] for n in figures} == wanted
-    assert len({alt(f) for f in figures.values()}) == len(figures)
-    for name, fig in figures.items():
-        axes = [v.get("title", {}).get("text") for k, v in fig.to_dict()["layout"].items() if "axis" in k]
-        assert fig.layout.title.text, name
-        assert len(alt(fig)) > 60, name
-        assert alt(fig).endswith("."), name
-        assert any(axes) or name == "plot_network", name
-        assert len(json.dumps(fig.to_plotly_json(), cls=PlotlyJSONEncoder)) < 1000 * most, name
-        assert sum(len(t.x) for t in fig.data if t.x is not None) <= 700, name
-        for trace in fig.data:
-            for values in (trace.x, trace.y, getattr(trace, "z", None)):
-                assert not (isinstance(values, np.ndarray) and values.dtype == np.float64), name
-
-
-def drawn_in(*modules: str) -> set[str]:
-    """Names of the figures of these files."""
-    return {n for n in plots.__all__ if getattr(plots, n).__module__.rsplit(".plots_", 1)[-1] in modules}
-
-
-def test_every_figure_is_labelled_told_and_light():
+def test_every_figure_is_labelled_told_and_light(check, drawn_in):
     big = neighbor_table(example_outputs(100, n_neighbors=20, n_heads=8), 5, "gene0")
     figures = {
         "plot_contributions": plots.plot_contributions(big, by="pair", n_parts=30),
@@ -97,7 +59,7 @@ def test_every_figure_is_labelled_told_and_light():
 
 
 @pytest.mark.parametrize("by", ["pair", "neighbor", "sender", "head"])
-def test_contributions_begin_where_the_one_before_ends(parts, by):
+def test_contributions_begin_where_the_one_before_ends(parts, by, alt):
     fig = plots.plot_contributions(parts, by=by, n_parts=100)
     bars, attrs = fig.data[0], parts.attrs
     sizes, starts = np.asarray(bars.x, dtype=float), np.asarray(bars.base)
@@ -118,7 +80,7 @@ def test_contributions_begin_where_the_one_before_ends(parts, by):
     assert f"measured {attrs['observed']:.3g}." in alt(fig)
 
 
-def test_small_parts_share_a_bar_and_names_say_who(parts):
+def test_small_parts_share_a_bar_and_names_say_who(parts, ticks):
     fig = plots.plot_contributions(parts, by="pair", n_parts=2, gene="A<b>")
     top = parts.iloc[0]
     assert ticks(fig)[0] == "without neighbours"
@@ -141,7 +103,7 @@ def test_contributions_refuse_what_does_not_add_up(parts):
         plots.plot_contributions(parts[:0])
 
 
-def test_genes_are_drawn_at_difference_and_z_in_their_colour():
+def test_genes_are_drawn_at_difference_and_z_in_their_colour(alt):
     table = genes()
     fig = plots.plot_ablation_genes(table, truth=["g<0>", "g<7>"], n_labels=3)
     drawn = {t.name: np.c_[t.x, t.y] for t in fig.data}
@@ -155,7 +117,7 @@ def test_genes_are_drawn_at_difference_and_z_in_their_colour():
     assert "1 of 2 genes that truly respond are raised" in alt(fig)
 
 
-def test_the_best_genes_survive_thinning():
+def test_the_best_genes_survive_thinning(alt):
     table = genes(5000)
     fig = plots.plot_ablation_genes(table)
     assert sum(len(t.x) for t in fig.data) == 600
@@ -195,7 +157,7 @@ def test_genes_refuse(table, options, error, text):
 # recovery
 
 
-def test_curves_are_drawn_from_recall_0_with_their_areas():
+def test_curves_are_drawn_from_recall_0_with_their_areas(alt):
     table = curves()
     table = table[table["task"] == "senders"].groupby("scorer").head(60)
     fig = plots.plot_recovery(table)

@@ -11,11 +11,6 @@ from scmods.amici.model import AMICI
 from scmods.amici.simulate import semisynthetic
 from scmods.amici.study import KINDS, RIVALS, recovery_table, single_head_prediction
 
-SIZES = {
-    "n_neighbors": 8, "n_heads": 2, "head_size": 3, "label_size": 4, "query_size": 4, "query_width": 5,
-    "cell_size": 6, "cell_width": 8, "kv_size": 4, "kv_width": 4, "coefficient_width": 5,
-}  # fmt: skip
-
 
 @pytest.fixture(scope="module")
 def adata() -> AnnData:
@@ -23,8 +18,8 @@ def adata() -> AnnData:
 
 
 @pytest.fixture(scope="module")
-def model(adata) -> AMICI:
-    return AMICI(adata, **SIZES).fit(max_epochs=2, restarts=2)
+def model(adata, sizes) -> AMICI:
+    return AMICI(adata, **{**sizes, "n_neighbors": 8}).fit(max_epochs=2, restarts=2)
 
 
 @pytest.fixture(scope="module")
