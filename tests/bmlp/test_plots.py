@@ -49,6 +49,10 @@ def adata() -> AnnData:
 
 @pytest.fixture
 def scores() -> pd.DataFrame:
+    return score_table()
+
+
+def score_table() -> pd.DataFrame:
     rows = [
         (m, s, o, r + 0.02 * s - 0.1 * o)
         for m, r in (("mean", 0.0), ("closed form", 0.9), ("original", -5.0))
@@ -148,13 +152,18 @@ def drawn_as(fig, mode: str) -> list:
 # laws of all figures
 
 
-def test_every_name_is_drawn_and_exported(adata, scores):
-    assert sorted(every(adata, scores)) == sorted(plots.__all__)
+@pytest.fixture(scope="module")
+def figures() -> dict:
+    """Drawn once; to be looked at only."""
+    return every(cells(), score_table())
+
+
+def test_every_name_is_drawn_and_exported(figures):
+    assert sorted(figures) == sorted(plots.__all__)
     assert all(getattr(bmlp, name) is getattr(plots, name) for name in plots.__all__)
 
 
-def test_every_figure_has_title_axis_titles_and_its_own_alt_text(adata, scores):
-    figures = every(adata, scores)
+def test_every_figure_has_title_axis_titles_and_its_own_alt_text(figures):
     texts = [alt(f) for f in figures.values()]
     assert len(set(texts)) == len(texts)
     for name, fig in figures.items():
@@ -165,8 +174,8 @@ def test_every_figure_has_title_axis_titles_and_its_own_alt_text(adata, scores):
         assert any(axis_titles(fig, "yaxis")), name
 
 
-def test_figures_are_svg_and_their_arrays_are_small(adata, scores):
-    for name, fig in every(adata, scores).items():
+def test_figures_are_svg_and_their_arrays_are_small(figures):
+    for name, fig in figures.items():
         for trace in fig.data:
             assert trace.type in ("scatter", "bar", "heatmap"), name
             for values in (trace.x, trace.y, getattr(trace, "z", None)):

@@ -144,10 +144,17 @@ def test_no_neighbouring_curve_is_better():
         ).all()
 
 
-@given(st.floats(1e-6, 1e6))
-def test_the_unit_of_expression_scales_k_alone(unit):
+@pytest.fixture(scope="module")
+def curves():
+    """Expression of two genes and the curves fitted to it."""
     x = torch.as_tensor(log_logistic(60, np.full(2, 2.0), np.array([2.0, 4.0])))
-    a, b = hill_curves.fit_curves(x), hill_curves.fit_curves(unit * x)
+    return x, hill_curves.fit_curves(x)
+
+
+@given(unit=st.floats(1e-6, 1e6))
+def test_the_unit_of_expression_scales_k_alone(curves, unit):
+    x, a = curves
+    b = hill_curves.fit_curves(unit * x)
     torch.testing.assert_close(b.threshold, unit * a.threshold, rtol=1e-6, atol=0)
     torch.testing.assert_close(b.exponent, a.exponent, rtol=1e-6, atol=0)
 

@@ -111,8 +111,13 @@ def dots(fig) -> list:
 # laws of all figures
 
 
-def test_every_figure_has_title_axis_titles_and_its_own_alt_text(adata):
-    figures = every(adata)
+@pytest.fixture(scope="module")
+def figures() -> dict:
+    """Drawn once; to be looked at only."""
+    return every(make_cells())
+
+
+def test_every_figure_has_title_axis_titles_and_its_own_alt_text(figures):
     assert len({alt(f) for f in figures.values()}) == len(figures)
     for name, fig in figures.items():
         assert fig.layout.title.text, name
@@ -122,10 +127,10 @@ def test_every_figure_has_title_axis_titles_and_its_own_alt_text(adata):
         assert any(axis_titles(fig, "yaxis")), name
 
 
-def test_every_figure_of_these_files_is_drawn(adata):
+def test_every_figure_of_these_files_is_drawn(figures):
     ours = ("cells", "maps", "fit")
     wanted = [n for n in plots.__all__ if getattr(plots, n).__module__.rsplit("_", 1)[-1] in ours]
-    assert sorted({name.split(" ")[0] for name in every(adata)}) == wanted
+    assert sorted({name.split(" ")[0] for name in figures}) == wanted
 
 
 def test_no_figure_of_many_cells_is_heavy_and_no_array_is_wide():
@@ -136,9 +141,9 @@ def test_no_figure_of_many_cells_is_heavy_and_no_array_is_wide():
                 assert not (isinstance(values, np.ndarray) and values.dtype == np.float64), name
 
 
-def test_labels_survive_in_every_figure_of_groups(adata):
+def test_labels_survive_in_every_figure_of_groups(adata, figures):
     for name in ("plot_eigenvalues", "plot_velocity", "plot_energies over time", "plot_embedding_velocity"):
-        fig = every(adata)[name]
+        fig = figures[name]
         shown = [t.name for t in fig.data if t.showlegend]
         for label in LABELS:
             assert any(s.startswith(label) for s in shown), name

@@ -92,8 +92,13 @@ def named(fig, name: str):
     return next(t for t in fig.data if t.name and t.name.startswith(name))
 
 
-def test_every_figure_is_labelled_told_and_light(portrait):
-    figures = every(portrait)
+@pytest.fixture(scope="module")
+def figures(portrait) -> dict:
+    """Drawn once; to be looked at only."""
+    return every(portrait)
+
+
+def test_every_figure_is_labelled_told_and_light(figures):
     assert len({alt(f) for f in figures.values()}) == len(figures)
     for name, fig in figures.items():
         assert fig.layout.title.text, name
@@ -105,10 +110,10 @@ def test_every_figure_is_labelled_told_and_light(portrait):
         assert name == "plot_network" or any(titles), name
 
 
-def test_every_figure_of_these_files_is_drawn(portrait):
+def test_every_figure_of_these_files_is_drawn(figures):
     ours = ("network", "dynamics", "evidence", "recovery")
     wanted = [n for n in plots.__all__ if getattr(plots, n).__module__.rsplit("_", 1)[-1] in ours]
-    assert sorted(every(portrait)) == wanted
+    assert sorted(figures) == wanted
 
 
 # network
