@@ -32,9 +32,11 @@ class Bounds:
 
 SOME = Bounds(1)
 DEVICES = ("cpu", "cuda", "mps", "auto")
-# tuple: one of these; "gmt": one of the names or a file; "data": names of data sets
+# tuple: one of these; "data": names of data sets; "file": a file or empty; "name": not empty
 LIMITS: dict[str, dict[str, Any]] = {
     "amici": {
+        "cluster_key": "name",
+        "spatial_key": "name",
         "unit": Bounds(0),
         "n_neighbors": SOME,
         "restarts": SOME,
@@ -45,6 +47,7 @@ LIMITS: dict[str, dict[str, Any]] = {
         "n_pairs": Bounds(0),
     },
     "bmlp": {
+        "cluster_key": "name",
         "n_comps": SOME,
         "n_neighbors": SOME,
         "n_genes": SOME,
@@ -58,6 +61,7 @@ LIMITS: dict[str, dict[str, Any]] = {
         "device": DEVICES,
     },
     "hopfield": {
+        "spliced_layer": "name",
         "n_genes": Bounds(2),
         "n_neighbors": SOME,
         "ridge": Bounds(0),
@@ -78,6 +82,7 @@ LIMITS: dict[str, dict[str, Any]] = {
         "n_seeds": SOME,
     },
     "smoother": {
+        "spatial_key": "name",
         "noise": Bounds(0),
         "n_neighbors": SOME,
         "prior": ("icar", "car", "sar", "isar"),
@@ -102,7 +107,7 @@ def in_words(chapter: str, name: str) -> str:
     limit = _limit(chapter, name)
     if isinstance(limit, tuple):
         return "one of " + ", ".join(limit)
-    return "" if limit in (None, "data", "file", SEED) else str(limit)
+    return "" if limit in (None, "data", "file", "name", SEED) else str(limit)
 
 
 def _refuse(name: str, value: object, must: str, *hints: str) -> None:
@@ -130,6 +135,9 @@ def _check_one(parameter: Parameter, value: Any, limit: Any) -> None:
     elif limit == "file":
         if value and not Path(value).is_file():
             _refuse(name, value, "a file that exists, or empty", f"Working folder: {Path.cwd()}.")
+    elif limit == "name":
+        if not value.strip():
+            _refuse(name, value, "a name, not empty", f"Its default: -p {name}={parameter.default}.")
     elif limit == "data":
         for one in filter(None, (v.strip() for v in value.split(","))):
             if one not in datasets.names():

@@ -162,8 +162,8 @@ COMMAND = [
         "bmlp",
         {"cluster_key": ""},
         "`cluster_key` is ''",
-        "`adata.obs` of cells.h5ad",
-        "['cell_type', 'batch']",
+        "must be a name, not empty",
+        "-p cluster_key=cell_type",
     ),
     (
         "bmlp",
