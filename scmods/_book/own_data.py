@@ -128,6 +128,11 @@ def _advice(error: dict[str, Any], values: Mapping[str, Any], folder: Path) -> l
         lines.append("What to do: give more time with --timeout, or use fewer cells.")
     elif error["kind"] == "killed":
         lines.append("What to do: close other programs or use fewer cells; most often memory was short.")
+    elif error["name"] == "ClaimError":
+        text = "What to do: this number is checked in every run, and is outside its bounds on these data. "
+        lines.append(
+            text + "More cells or other parameters may bring it back; what was computed before is kept."
+        )
     elif str(dataset).lower().endswith((".h5ad", ".fcs", ".csv")):
         lines.append(
             f'What to do: the message above names the fix; check the file: python -m scmods check "{dataset}"'

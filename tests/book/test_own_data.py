@@ -107,6 +107,24 @@ def test_a_failed_run_says_so_in_its_name_and_last_lines(in_folder: Path, capsys
     assert str(folder) in lines[-1]
 
 
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        ({"kind": "memory", "name": "MemoryLimit"}, "give more with --memory-mb, or use fewer cells"),
+        ({"kind": "timeout", "name": "CellTimeout"}, "give more time with --timeout, or use fewer cells"),
+        ({"kind": "killed", "name": "KernelKilled"}, "close other programs or use fewer cells"),
+        ({"kind": "error", "name": "ClaimError"}, "is outside its bounds on these data. More cells or"),
+        ({"kind": "error", "name": "ValueError"}, 'check the file: python -m scmods check "my cells.csv"'),
+    ],
+)
+def test_the_last_lines_of_a_failure_say_what_to_do(error: dict, advice: str) -> None:
+    whole = {"cell": 3, "cells": 9, "source": "x = 1", "message": "no", **error}
+    lines = own_data._advice(whole, {"dataset": "my cells.csv"}, Path("r"))
+    assert lines[-3] == f"FAILED in code cell 3 of 9: {error['name']}: no"
+    assert lines[-2].startswith("What to do: ")
+    assert advice in lines[-2]
+
+
 def hear_ctrl_c() -> None:
     """A suite that runs in the background has it ignored, and would hand that down."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
