@@ -8,7 +8,8 @@ same density of unknown entries. The bars hold for "published", whose prior take
 implementation (entries overwritten by index, one multivariate normal); "plateau" and "exact" are the same array
 computed as directly as it can be, for the density of the original and for the default. Times are CPU seconds, the best
 of several repeats taken in turn. Memory is the peak of a process of its own, above what it held before the call and
-above the output. Ends with exit status 1 if a ratio or the memory misses its bar, or if the two forms differ.
+above the output: of the module on tensors, and of `Scyan` on annotated data of two batches. Ends with exit status 1 if
+a ratio or the memory misses its bar, or if the two forms differ.
 """
 
 from __future__ import annotations
@@ -16,20 +17,26 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import numpy as np
+import psutil
 import torch
+from _measure import in_turn, peak_gigabytes, seconds, write_json
 from torch import nn
 
 from scmods import training
 from scmods.scyan import reference
 from scmods.scyan.module import ScyanModule
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 SIZES = {"16 x 20": (16, 20, 0), "30 x 30": (30, 30, 2)}  # populations, markers, covariates
 BARS = {
@@ -37,6 +44,8 @@ BARS = {
     ("annotation", "30 x 30"): 6.0, ("loader", "30 x 30"): 30.0,
 }  # fmt: skip
 MEMORY_BAR = 0.5  # GB beyond input and output
+MODULE = "ScyanModule.posterior"
+CALLS = ("predict", "predict_proba", "latent", "batch_effect_correction")  # methods of `Scyan`
 HIDDEN, N_HIDDEN, N_LAYERS, SIGMA = 16, 6, 7, 0.3
 
 
@@ -84,23 +93,6 @@ def make(size: str, cells: int, density: str) -> tuple[Plain, ScyanModule, tuple
     return plain, fast, (x, torch.ones(cells, covariates) / 100)
 
 
-def seconds(function, repeats: int) -> tuple[float, object]:
-    best, out = float("inf"), None
-    for _ in range(repeats):
-        start = time.process_time()
-        out = function()
-        best = min(best, time.process_time() - start)
-    return best, out
-
-
-def in_turn(fast, slow, repeats: int) -> tuple[float, float]:
-    fast_s = slow_s = float("inf")
-    fast(), slow()
-    for _ in range(repeats):  # in turn, so that both meet the same load of the machine
-        fast_s, slow_s = min(fast_s, seconds(fast, 1)[0]), min(slow_s, seconds(slow, 1)[0])
-    return fast_s, slow_s
-
-
 def stepper(module: nn.Module, batch: tuple[torch.Tensor, ...]):
     optimizer = torch.optim.Adam(module.parameters(), lr=5e-4)
 
@@ -122,7 +114,7 @@ def compare(size: str, cells: int, density: str, repeats: int) -> list[dict[str,
             pair = (lambda: fast.posterior(*batch)), (lambda: plain.posterior(*batch))
         else:
             pair = stepper(fast, batch), stepper(plain, batch)
-        fast_s, slow_s = in_turn(*pair, repeats)
+        fast_s, slow_s, _, _ = in_turn(*pair, repeats)
         rows.append(
             {"what": what, "size": size, "density": density, "cells": cells, "fast_s": fast_s, "plain_s": slow_s,
              "ratio": slow_s / fast_s, "bar": BARS[what, size] if density == "published" else 1.0,
@@ -144,43 +136,81 @@ def loader(cells: int, repeats: int) -> dict[str, object]:
     def fast() -> float:
         return sum(float(x[0, 0]) for x, _ in training.batches(tensors, 8192, seed=0))
 
-    fast_s, slow_s = in_turn(fast, plain, repeats)
+    fast_s, slow_s, _, _ = in_turn(fast, plain, repeats)
     return {
         "what": "loader", "size": "30 x 30", "density": "", "cells": cells, "fast_s": fast_s, "plain_s": slow_s,
         "ratio": slow_s / fast_s, "bar": BARS["loader", "30 x 30"], "difference": 0.0,
     }  # fmt: skip
 
 
-def peak() -> float:
-    """Highest resident memory of this process so far, GB."""
-    try:
-        import resource
-
-        unit = 1 if platform.system() == "Darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
-    except ImportError:  # Windows
-        import psutil
-
-        return psutil.Process().memory_info().peak_wset / 1e9
-
-
-def memory(cells: int) -> None:
-    """Run in a process of its own: prints the memory beyond input and output, and the CPU seconds."""
-    torch.set_num_threads(1)
+def of_module(cells: int) -> dict[str, float]:
+    """Probabilities from tensors, by the module alone."""
     _, module, (x, c) = make("30 x 30", 1, "exact")
     x = torch.randn(cells, x.shape[1], generator=torch.Generator().manual_seed(0))
     c = c.expand(cells, -1).contiguous()
     module.posterior(x[:10], c[:10])  # everything imported and warm
-    before = peak()
-    spent, out = seconds(lambda: module.posterior(x, c), 1)
-    output = out.numel() * out.element_size() / 1e9
-    print(json.dumps({"cells": cells, "input_gb": (x.numel() + c.numel()) * 4 / 1e9, "output_gb": output,
-                      "added_gb": peak() - before - output, "s": spent}))  # fmt: skip
+    return beyond(lambda: module.posterior(x, c).nbytes, x.nbytes + c.nbytes)
 
 
-def measure(cells: int) -> dict[str, float]:
-    call = [sys.executable, __file__, "--one", str(cells)]
-    run = subprocess.run(call, capture_output=True, text=True, check=True)
+def annotated(cells: int, rho: np.ndarray) -> AnnData:
+    """Cells of two batches, each near the known entries of its row."""
+    import anndata
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((cells, rho.shape[1]), dtype=np.float32)
+    names = [f"marker {i}" for i in range(rho.shape[1])]
+    batch = pd.Categorical.from_codes(np.arange(cells) % 2, ["a", "b"])
+    obs = pd.DataFrame({"batch": batch}, index=pd.RangeIndex(cells).astype(str))
+    adata = anndata.AnnData(x, obs, pd.DataFrame(index=names))
+    for start in range(0, cells, 10_000):  # no second array of this size
+        part = x[start : start + 10_000]
+        rows = np.nan_to_num(rho[rng.integers(len(rho), size=len(part))])
+        part *= 0.5
+        part += rows.astype(np.float32)
+    return adata
+
+
+def of_model(call: str, cells: int) -> dict[str, float]:
+    """One method of `Scyan`, from annotated data to labels, probabilities, latent or corrected cells."""
+    import pandas as pd
+
+    from scmods.scyan import Scyan
+
+    rho = make("30 x 30", 1, "exact")[0].rho.numpy()
+    adata = annotated(cells, rho)
+    table = pd.DataFrame(rho, [f"population {i}" for i in range(len(rho))], adata.var_names)
+    model = Scyan(adata[:2000].copy(), table, batch_key="batch", lint=False).fit(max_epochs=1)
+    getattr(model, call)()  # everything imported and warm
+
+    def ask() -> int:
+        before = set(adata.obs)
+        found = getattr(model, call)(adata=adata)
+        written = adata.obs[[c for c in adata.obs if c not in before]]
+        if call == "predict":  # what it returns is what it wrote
+            return int(written.memory_usage(index=False).sum())
+        return found.nbytes if isinstance(found, np.ndarray) else found.to_numpy().nbytes
+
+    return beyond(ask, adata.X.nbytes)
+
+
+def beyond(call: Callable[[], int], given: int) -> dict[str, float]:
+    """Peak of a call that returns the bytes of its output, above what the process holds now and above the output."""
+    before = psutil.Process().memory_info().rss / 1e9
+    spent, output = seconds(call, 1)
+    return {"input_gb": given / 1e9, "output_gb": output / 1e9,
+            "added_gb": peak_gigabytes() - before - output / 1e9, "s": spent}  # fmt: skip
+
+
+def memory(call: str, cells: int) -> None:
+    """Run in a process of its own: prints the memory beyond input and output, and the CPU seconds."""
+    found = of_module(cells) if call == MODULE else of_model(call, cells)
+    print(json.dumps({"call": call, "cells": cells, **found}))
+
+
+def measure(call: str, cells: int) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--one", call, str(cells)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(run.stdout.splitlines()[-1])
 
 
@@ -190,14 +220,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--memory", type=int, nargs="*", default=[100_000, 1_000_000])
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.one:
-        memory(options.one)
+        memory(options.one[0], int(options.one[1]))
         return
     # first, while this process is small: a child starts with the peak of its parent
-    added = [measure(n) for n in options.memory]
+    added = [measure(call, n) for call in (MODULE, *CALLS) for n in options.memory]
     rows = []
     for size in SIZES:
         for density in ("published", "plateau", "exact"):
@@ -209,19 +239,17 @@ def main() -> None:
         print(f"| {r['what']} | {r['size']} | {r['density']} | {1e3 * r['plain_s']:.0f} | {1e3 * r['fast_s']:.1f} | "
               f"{r['ratio']:.1f} | {r['bar']:.1f} | {r['difference']:.0e} |")  # fmt: skip
     if added:
-        print("\n| cells | input GB | output GB | beyond both GB | CPU s |\n|---|---|---|---|---|")
-    for m in added:
         print(
-            f"| {m['cells']} | {m['input_gb']:.3f} | {m['output_gb']:.3f} | {m['added_gb']:.3f} | {m['s']:.1f} |"
+            "\n| call | cells | input GB | output GB | beyond both GB | bar | CPU s |\n|---|---|---|---|---|---|---|"
         )
+    for m in added:
+        print(f"| {m['call']} | {m['cells']} | {m['input_gb']:.3f} | {m['output_gb']:.3f} | {m['added_gb']:.3f} | "
+              f"{MEMORY_BAR} | {m['s']:.1f} |")  # fmt: skip
     if options.json:
-        out = {"torch": torch.__version__, "machine": platform.machine(), "rows": rows, "memory": added}
-        temporary = options.json.with_suffix(".part")
-        temporary.write_text(json.dumps(out, indent=1), encoding="utf-8")
-        os.replace(temporary, options.json)
+        write_json(options.json, {"torch": torch.__version__, "rows": rows, "memory": added})
     failed = [r for r in rows if r["ratio"] < r["bar"] or r["difference"] > 1e-3]
     missed = [f"{r['what']} {r['size']} {r['density']}" for r in failed]
-    missed += [f"memory at {m['cells']} cells" for m in added if m["added_gb"] > MEMORY_BAR]
+    missed += [f"memory of {m['call']} at {m['cells']} cells" for m in added if m["added_gb"] > MEMORY_BAR]
     if missed:
         sys.exit(f"below the bar: {', '.join(missed)}")
 
