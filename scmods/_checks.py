@@ -41,6 +41,15 @@ class MissingKeyError(KeyError):
     """A slot of an AnnData, a data set or a name that does not exist.
 
     ``KeyError`` prints its text as a quoted repr; this one prints it as written.
+
+    Examples
+    --------
+    >>> import scmods
+    >>> try:
+    ...     scmods.datasets.load("plantd")
+    ... except scmods.MissingKeyError as error:
+    ...     "Did you mean 'planted'?" in str(error)
+    True
     """
 
     def __str__(self) -> str:
@@ -48,11 +57,27 @@ class MissingKeyError(KeyError):
 
 
 class NumericalWarning(UserWarning):
-    """The numbers are usable with care: not converged, nearly degenerate, disconnected."""
+    """The numbers are usable with care: not converged, nearly degenerate, disconnected.
+
+    Examples
+    --------
+    Make them errors, so that none is overlooked:
+
+    >>> import warnings, scmods
+    >>> warnings.simplefilter("error", scmods.NumericalWarning)
+    """
 
 
 class PerformanceWarning(UserWarning):
-    """The call works but needs much more memory or time than another one named in the text."""
+    """The call works but needs much more memory or time than another one named in the text.
+
+    Examples
+    --------
+    Silence them, once their advice is known:
+
+    >>> import warnings, scmods
+    >>> warnings.simplefilter("ignore", scmods.PerformanceWarning)
+    """
 
 
 def warn(text: str, category: type[Warning] = NumericalWarning, *, level: int = 3) -> None:

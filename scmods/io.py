@@ -242,9 +242,8 @@ class H5Writer:
 
     Examples
     --------
-    >>> with H5Writer("jacobians.h5", meta={"genes": genes}) as out:  # doctest: +SKIP
-    ...     for _, block in blocks:
-    ...         out.append("jacobian", block)
+    >>> with H5Writer("new.h5", meta={"genes": ["A", "B"]}) as out:
+    ...     out.append("jacobian", np.zeros((3, 2, 2)))
     """
 
     def __init__(self, path: str | os.PathLike[str], *, meta: Mapping[str, Any] | None = None) -> None:

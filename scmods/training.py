@@ -176,12 +176,11 @@ def batches(
 
     Examples
     --------
-    >>> optimizer = torch.optim.Adam(module.parameters(), lr=1e-3)  # doctest: +SKIP
-    >>> for epoch in range(20):  # doctest: +SKIP
-    ...     for batch in batches((x, y), 64, seed=0, epoch=epoch):
-    ...         optimizer.zero_grad()
-    ...         module.loss(batch).backward()
-    ...         optimizer.step()
+    >>> import torch
+    >>> from scmods import training
+    >>> x = torch.arange(5)[:, None]
+    >>> [len(rows) for (rows,) in training.batches((x,), 2, seed=0)]
+    [2, 2, 1]
     """
     import torch
 

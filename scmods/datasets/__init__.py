@@ -1,7 +1,10 @@
 """Data sets: real ones with checksum and citation, simulators with the truth, and files of your own.
 
->>> adata = datasets.load("pbmc68k")  # doctest: +SKIP
->>> adata = datasets.load("my.h5ad")  # doctest: +SKIP
+>>> from scmods import datasets
+>>> datasets.load("pbmc68k").shape
+(700, 765)
+
+A file of your own is read by ``datasets.load("my.h5ad")``.
 
 Every real data set says in ``adata.uns["source"]`` where it comes from and under which licence. Files are
 looked for in the folder named by the environment variable ``SCMODS_DATA`` (default: the user's cache folder),

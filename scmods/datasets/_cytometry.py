@@ -23,14 +23,14 @@ def aml_short() -> AnnData:
     - ``obs["cell_type"]``: the gated population; ``obs["subject"]``.
     - ``var["mean"]``, ``var["std"]``: what was subtracted and divided by.
     - ``obsm["X_umap"]``: as stored in the file.
-    - ``uns["table"]``: populations x 13 markers; 1 positive, -1 negative, NaN unknown.
+    - ``uns["table"]``: populations x 14 markers; 1 positive, -1 negative, NaN unknown.
 
     Examples
     --------
     >>> from scmods import datasets
     >>> adata = datasets.aml_short()  # doctest: +SKIP
     >>> adata.shape, adata.uns["table"].shape  # doctest: +SKIP
-    ((280, 32), (14, 13))
+    ((280, 32), (14, 14))
     """
     import anndata
     import pandas as pd

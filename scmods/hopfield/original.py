@@ -75,8 +75,16 @@ def from_original(
 
     Examples
     --------
-    >>> field = from_original(adata, cluster_key="cell_type")  # doctest: +SKIP
-    >>> adata.uns["hopfield"] = field.to_uns()  # doctest: +SKIP
+    >>> import anndata, numpy as np
+    >>> from scmods import hopfield
+    >>> adata = anndata.AnnData(np.ones((4, 2)), layers={"Ms": np.ones((4, 2))})
+    >>> adata.obs["cell_type"] = "T"
+    >>> adata.var["scHopfield_used"] = True
+    >>> for name in ("sigmoid_threshold", "sigmoid_exponent", "gamma_T", "I_T"):
+    ...     adata.var[name] = 1.0
+    >>> adata.varp["W_T"] = np.array([[0.0, 2.0], [-1.0, 0.0]])
+    >>> hopfield.from_original(adata, cluster_key="cell_type").interactions.tolist()
+    [[[0.0, 2.0], [-1.0, 0.0]]]
     """
     _checks.unique_names("adata.var_names", adata.var_names)
     used = _used(adata)

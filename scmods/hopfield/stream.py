@@ -205,8 +205,14 @@ def open_jacobians(filename: str | os.PathLike[str]) -> Iterator[JacobianFile]:
 
     Examples
     --------
-    >>> with open_jacobians("jacobians.h5") as file:  # doctest: +SKIP
-    ...     values, vectors = file.vectors("cell 7")
+    >>> from scmods import hopfield
+    >>> adata = hopfield.toggle(2, 3)
+    >>> field = hopfield.fit(adata)
+    >>> hopfield.compute_jacobians(adata)
+    >>> hopfield.save_jacobians(adata, "jacobians.h5")
+    >>> with hopfield.open_jacobians("jacobians.h5") as file:
+    ...     type(file).__name__
+    'JacobianFile'
     """
     path = _files.checked(filename, existing=True)
     with _files.reading(path) as group:

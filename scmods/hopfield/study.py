@@ -206,7 +206,9 @@ def circuit_study(
 
     Examples
     --------
-    >>> from scmods import hopfield
+    >>> import warnings
+    >>> from scmods import NumericalWarning, hopfield
+    >>> warnings.simplefilter("ignore", NumericalWarning)  # a few Hill fits do not converge
     >>> table = hopfield.circuit_study(["dyngen_cycle"], evidence=False)  # doctest: +SKIP
     >>> list(table.columns[:2])  # doctest: +SKIP
     ['circuit', 'score']

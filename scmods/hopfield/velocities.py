@@ -248,6 +248,20 @@ def pseudotime_velocity(
     -----
     O(cells * neighbours * genes), and an exact search of neighbours. No random part. Smoothing can make two cells
     equal; which of them is the last neighbour of a third is then decided by their order.
+
+    Examples
+    --------
+    Two genes that change at the rates 2 and -1:
+
+    >>> import anndata, numpy as np
+    >>> from scmods import hopfield
+    >>> t = np.linspace(0, 1, 40)
+    >>> x = np.column_stack([1 + 2 * t, 4 - t])
+    >>> adata = anndata.AnnData(x, layers={"Ms": x}, obsm={"line": t[:, None]})
+    >>> adata.obs["time"] = t
+    >>> hopfield.pseudotime_velocity(adata, "time", n_neighbors=5, use_rep="line")
+    >>> adata.layers["velocity"][0].round(6).tolist()
+    [2.0, -1.0]
     """
     from scipy import sparse
 

@@ -73,8 +73,6 @@ def labelled_barcodes(
     Examples
     --------
     >>> from scmods import datasets, scyan
-    True
-    >>> from scmods import datasets, scyan
     >>> adata = datasets.load("debarcoding")  # doctest: +SKIP
     >>> "singlet" in set(scyan.labelled_barcodes(adata).obs["kind"])  # doctest: +SKIP
     True

@@ -310,8 +310,12 @@ def tune_smoothing(
 
     Examples
     --------
-    >>> tuned = tune_smoothing(adata, profiles)  # doctest: +SKIP
-    >>> deconvolve(adata, profiles, smoothing=tuned.recommended)  # doctest: +SKIP
+    >>> from scmods import smoother
+    >>> adata = smoother.tissue(6, 6)
+    >>> smoother.spatial_weights(adata, n_neighbors=4)
+    >>> tuned = smoother.tune_smoothing(adata, smoother.reference(adata), grid=(0.0, 0.1, 100.0), n_splits=1)
+    >>> tuned.recommended < 100
+    True
     """
     q = _models.graph_precision(adata, connectivity_key=connectivity_key, prior=prior, rho=rho)
     if given is not None:
