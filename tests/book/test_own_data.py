@@ -264,7 +264,7 @@ def test_the_report_says_how_to_cite_method_and_data(tmp_path: Path) -> None:
     lines = citations({"cells": [references]}, chapter="smoother", dataset="mob", folder=tmp_path)
     assert lines[0].startswith("The scmods authors. scmods: a book that runs, version ")
     assert lines[1].startswith("Method: Su et al., 2023. Smoother: ")
-    assert lines[1].endswith("doi:10.1186/s13059-023-03138-x.")
+    assert lines[1].endswith(". Genome Biology 24. doi:10.1186/s13059-023-03138-x.")
     assert lines[2].startswith("Data mob: ")
     assert "(licence: GPL-3.0)" in lines[2]
     own = citations({"cells": []}, chapter="x", dataset="/a/my.h5ad", folder=tmp_path)
