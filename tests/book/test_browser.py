@@ -9,9 +9,10 @@ import pytest
 
 from scmods._book import browser_check
 from scmods._book.figure_html import STATIC, figure_html, plotly_script
+from scmods._book.page_weight import share_arrays
 
 FIGURE = {
-    "data": [{"type": "scatter", "y": [1, 3, 2], "name": "a"}],
+    "data": [{"type": "scatter", "mode": "lines+markers", "y": [1, 3, 2], "name": "a"}],
     "layout": {"meta": {"alt": "Three points"}},
 }
 PAGE = (
@@ -69,6 +70,26 @@ def test_every_figure_is_drawn_folded_ones_too(site, capsys):
     write(site, figure_html(FIGURE) + f"<details><summary>s</summary>{figure_html(FIGURE)}</details>")
     assert browser_check.main([str(site), "--require"]) == 0
     assert "2 of 2 figures drawn" in capsys.readouterr().out
+
+
+@pytest.mark.browser
+@needs_browser
+def test_figures_that_share_arrays_are_drawn_and_cards_have_no_buttons(site):
+    long = {
+        "data": [FIGURE["data"][0] | {"y": list(range(100)), "x": list(range(100))}],
+        "layout": FIGURE["layout"],
+    }
+    still = figure_html(long).replace("<div ", "<div data-static ", 1)
+    body = share_arrays(figure_html(long) + still)
+    assert 'id="fig-arrays"' in body
+    path = write(site, body)
+    text, errors = browser_check.dump(browser_check.find_browser(), path)
+    assert errors == []
+    assert text.count("data-drawn=") == 2
+    normal, card = text.split("data-static", 1)
+    assert 'class="modebar-btn' in normal
+    assert 'class="modebar-btn' not in card
+    assert text.count('class="point"') == 200
 
 
 @pytest.mark.browser
