@@ -20,7 +20,7 @@ from scmods._book.content_key import content_key, file_hash
 from scmods._book.params import parameters
 from scmods._book.participant import participant
 from scmods._book.same_claims import differences
-from scmods._book.sections import Start, head_and_sections, opening, sources, starts
+from scmods._book.sections import MADE_AGAIN, Start, head_and_sections, opening, sources, starts
 from scmods._book.state_store import largest
 
 __all__ = ["Chapter", "ClassroomError", "make", "prepare"]
@@ -80,14 +80,14 @@ def _key(copied: dict[str, Any], found: Sequence[Start], root: Path) -> str:
     """Key of the results of a chapter: that of its run, what its states hold, and the code that makes them."""
     makers = sorted({p for pattern in MAKERS for p in HERE.glob(pattern)})
     parts = [content_key(copied, {}, root=root), *(file_hash(p) for p in makers)]
-    parts += [json.dumps([s.section.slug, s.definitions, s.names]) for s in found]
+    parts += [json.dumps([s.section.slug, s.definitions, s.names, s.again]) for s in found]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
 
 
 def prepare(path: Path, root: Path) -> Chapter:
     """The chapter of a notebook: copy, starts and place of its results; nothing is run."""
     source = notebook_file.read(path)
-    copied, found = participant(source), starts(source)
+    copied, found = participant(source), starts(source, MADE_AGAIN.get(path.stem, ()))
     folder = root / ".cache" / "class" / _key(copied, found, root)
     return Chapter(path.stem, copied, found, folder)
 

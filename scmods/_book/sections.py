@@ -16,6 +16,9 @@ from scmods._book.needs import bindings, loads
 __all__ = ["Section", "Start", "head_and_sections", "start_notebook", "starts"]
 
 HEADING = re.compile(r"^## +(.+?) *$")
+# Values that are too large for the file of states and made again within a second: chapter -> names. The statement
+# that made the value is repeated after the others have come from the file.
+MADE_AGAIN = {"amici": ("whole",)}
 LETTERS = 40  # most letters of the part of a file name that stands for a title
 
 
@@ -51,11 +54,12 @@ class Section:
 
 @dataclass(frozen=True)
 class Start:
-    """What the start at a section takes: code to repeat, and names whose values come from a file."""
+    """What the start at a section takes: definitions, names whose values come from a file, statements to repeat."""
 
     section: Section
     definitions: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
+    again: list[str] = field(default_factory=list)
 
 
 def sources(cells: Iterable[dict[str, Any]]) -> list[str]:
@@ -116,13 +120,15 @@ def head_and_sections(notebook: dict[str, Any]) -> tuple[list[dict[str, Any]], l
     return head, found
 
 
-def starts(source: dict[str, Any]) -> list[Start]:
+def starts(source: dict[str, Any], again: Iterable[str] = ()) -> list[Start]:
     """What a start at each section with code takes, from the first section to the last.
 
     Parameters
     ----------
     source
         JSON of the source notebook, with its solutions: whoever starts at the exercises needs what they use.
+    again
+        Names that no file holds: the statement that gave them their value is repeated.
 
     Notes
     -----
@@ -131,23 +137,33 @@ def starts(source: dict[str, Any]) -> list[Start]:
     gave them another value: their cell is repeated.
     """
     head, parts = head_and_sections(source)
-    repeated = {name for text in sources(head) for name in bindings(text)}
     known: dict[str, str] = {}  # name -> code that makes it, or nothing where it holds a value
+    repeat: dict[str, str] = {}
     made = []
     for place, part in enumerate(parts):
         if any(text.strip() for text in part.code):
-            made.append(_start(parts[place:], known, repeated))
+            made.append(_start(parts[place:], known, repeat))
         for cell in part.cells:
             if cell["cell_type"] == "code" and "solution" not in notebook_file.tags(cell):
-                known.update(bindings(sources([cell])[0]))
+                text = sources([cell])[0]
+                known.update(bindings(text))
+                repeat.update(_assignments(text, set(again)))
     return made
 
 
-def _start(rest: Sequence[Section], known: dict[str, str], repeated: set[str]) -> Start:
+def _assignments(source: str, names: set[str]) -> dict[str, str]:
+    """Statements ``name = ...`` of a source that make these names: name -> statement."""
+    plain = [n for n in ast.parse(source).body if isinstance(n, ast.Assign) and len(n.targets) == 1]
+    named = {n.targets[0].id: n for n in plain if isinstance(n.targets[0], ast.Name)}
+    return {name: ast.unparse(node) for name, node in named.items() if name in names}
+
+
+def _start(rest: Sequence[Section], known: dict[str, str], repeat: dict[str, str]) -> Start:
     cells = [c for part in rest for c in part.cells if c["cell_type"] == "code"]
     wanted = loads((sources([c])[0], "solution" not in notebook_file.tags(c)) for c in cells)
     definitions: list[str] = []
     names: set[str] = set()
+    again: list[str] = []
     todo = sorted(wanted)
     while todo:
         name = todo.pop(0)
@@ -155,10 +171,14 @@ def _start(rest: Sequence[Section], known: dict[str, str], repeated: set[str]) -
         if code and code not in definitions:
             definitions.append(code)
             todo += sorted(loads([(code, True)]) - {name})
+        elif name in repeat and code == "":
+            if repeat[name] not in again:
+                again.append(repeat[name])
+                todo += sorted(loads([(repeat[name], True)]) - {name})
         elif code == "":
             names.add(name)
     order = [code for code in dict.fromkeys(known.values()) if code in definitions]
-    return Start(rest[0], order, sorted(names))
+    return Start(rest[0], order, sorted(names), again)
 
 
 def _cell(kind: str, name: str, source: str) -> dict[str, Any]:
@@ -179,6 +199,7 @@ def opening(start: Start, head: Sequence[dict[str, Any]], chapter: str) -> list[
     if start.names:
         text = "# what the sections before have made\nfrom scmods._book.state_store import restore\n"
         text += f'restore(globals(), "{chapter}.h5", "{start.section.slug}")'
+        text = "\n".join([text, *start.again])
         cells.append(_cell("code", "start-state", text))
     return cells
 

@@ -12,7 +12,7 @@ from scmods._book import notebook_file
 from scmods._book.alone import run_alone
 from scmods._book.needs import bindings, loads
 from scmods._book.participant import participant
-from scmods._book.sections import head_and_sections, opening, sources, start_notebook, starts
+from scmods._book.sections import MADE_AGAIN, head_and_sections, opening, sources, start_notebook, starts
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
 
@@ -128,6 +128,18 @@ def test_starts_take_what_later_code_may_read() -> None:
     assert exercises.names == ["shown"], "solutions count, though participants do not get them"
 
 
+def test_a_large_value_is_made_again() -> None:
+    source = notebook()
+    source["cells"][4]["source"] += "\nlarge = value * size"
+    source["cells"][8]["source"] += "\nlarge"
+    _, second, exercises = starts(source, ["large"])
+    assert second.names == ["factor", "label", "value"]
+    assert second.again == ["large = value * size"]
+    head, _ = head_and_sections(source)
+    assert opening(second, head, "demo")[-1]["source"].endswith('on-and-on")\nlarge = value * size')
+    assert exercises.again == []
+
+
 def test_the_start_notebook_goes_to_the_end() -> None:
     source = notebook()
     copied = participant(source)
@@ -171,7 +183,7 @@ def test_every_chapter_can_be_entered_anywhere(path: Path) -> None:
     """Each name that a section of a chapter reads comes from the section, the start cell or the state."""
     source = notebook_file.read(path)
     copied = participant(source)
-    found = starts(source)
+    found = starts(source, MADE_AGAIN.get(path.stem, ()))
     assert len(found) >= 9
     assert found[0].names == []
     for start in found:
