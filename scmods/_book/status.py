@@ -32,9 +32,7 @@ def _run_rows(runs: Sequence[Run]) -> list[str]:
     for run in runs:
         r = run.record
         if run.state == "done":
-            cost = (
-                f"{r['seconds']:.0f} | {r['cpu_seconds']:.0f} | {r['peak_mb']} | {n_held(r['claims'])}"
-            )
+            cost = f"{r['seconds']:.0f} | {r['cpu_seconds']:.0f} | {r['peak_mb']} | {n_held(r['claims'])}"
             lines.append(f"| {_link(run)} | {cost} |")
         else:
             lines.append(f"| {_link(run)} | | | | {run.state} |")
