@@ -1,6 +1,6 @@
 """Every benchmark of the chapters in turn: ratios (`rows`) and peak memory (`memory`) in benchmarks/results.json.
 
-    python benchmarks/all.py                     # all chapters, about 20 minutes on one core
+    python benchmarks/all.py                     # all chapters, about 20 minutes on a free core
     python benchmarks/all.py --only bmlp scyan   # these anew; the rows of the others keep their date
     python benchmarks/all.py --quick             # tiny sizes, to see that all of it runs; nothing is stored
 
@@ -35,7 +35,7 @@ KINDS = ("rows", "memory")
 JOBS: dict[str, dict[str, tuple[str, str]]] = {
     "bmlp": {
         "bmlp.py": ("", "--genes 60 --hidden 4 --outputs 2 --big 100"),
-        "bmlp_primal.py": ("--sizes 1000 100000", "--sizes 120 --comps 15"),
+        "bmlp_primal.py": ("--sizes 1000 3000 100000", "--sizes 120 --comps 15"),
         "graph.py": ("--sizes 3000 100000", "--sizes 300 --variants thick"),
     },
     "hopfield": {"hopfield.py": ("", "--cells 4 --genes 20 --baseline 2 --memory 10")},
