@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -163,7 +164,7 @@ def test_rules_of_the_package_and_lints_of_the_notebook_hold(copy: Copy) -> None
     which = "echo or import_each_other or contents or every_promised_name"
     files = ("tests/test_api.py", "tests/test_notebooks.py")
     out = copy.run("-m", "pytest", "-v", "-p", "no:cacheprovider", "-k", which, *files)
-    for name in ("lint_frame", "documented_with_its_parameters[echo]"):
+    for name in ("test_chapter[echo-lint_claims]", "documented_with_its_parameters[echo]"):
         assert name in out
     assert "failed" not in out
 
@@ -180,6 +181,15 @@ def test_contracts_hold_and_guard_the_new_files(copy: Copy) -> None:
         notebook_file.write_text(path, text)
     assert re.findall(r"^(.+) BROKEN$", out, flags=re.M) == ["Core mathematics is torch alone"]
     assert "Figures of the echo compute nothing new KEPT" in out
+
+
+def test_the_notebook_is_a_sound_lesson(copy: Copy) -> None:
+    spec = importlib.util.spec_from_file_location("lessons_of_the_book", ROOT / "tests" / "test_lessons.py")
+    lessons = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = lessons  # a dataclass looks its module up
+    spec.loader.exec_module(lessons)
+    made = notebook_file.read(copy.root / "notebooks" / "echo.ipynb")
+    assert [fault for lint in lessons.LINTS for fault in lint(made)] == []
 
 
 @pytest.mark.parametrize("command", [["check"], ["format", "--check"]], ids=" ".join)
