@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from scmods._book import notebook_file
-from scmods._book.claims import harvest
-from scmods._book.single_page import PAGE, Html, met, number, style, table
+from scmods._book.claims import bounds, harvest
+from scmods._book.single_page import PAGE, Html, measured, met, number, style, table
 
 if TYPE_CHECKING:
     from scmods._book.sweep import Row
@@ -110,10 +110,9 @@ def _cell(claim: Mapping[str, Any] | None) -> Html:
     """Value, bounds and whether they hold, in words."""
     if claim is None:
         return Html('<span class="bounds">not claimed</span>')
-    low, high = ("..." if claim.get(k) is None else f"{claim[k]:g}" for k in ("low", "high"))
     words = {"yes": "met", "no": "NOT met"}.get(met(claim), "")
-    bounds = f"{words}: [{low}, {high}]" if words else "no bound"
-    return Html(f'{html.escape(number(claim["value"]))}<br><span class="bounds">{html.escape(bounds)}</span>')
+    told = f"{words}: {bounds(claim)}" if words else "no bound"
+    return Html(f'{html.escape(measured(claim))}<br><span class="bounds">{html.escape(told)}</span>')
 
 
 def _claims(chapter: str, told: list[dict[str, Any]]) -> str:
@@ -147,8 +146,8 @@ def _write_csv(rows: list[Row], told: list[dict[str, Any]], path: Path) -> None:
         for claim in facts["claims"] or [None]:
             of_claim = ["", "", "", "", ""]
             if claim is not None:
-                bounds = ["" if claim.get(k) is None else claim[k] for k in ("low", "high")]
-                of_claim = [claim["name"], claim["value"], *bounds, met(claim)]
+                numbers = ["" if claim.get(k) is None else claim[k] for k in ("value", "low", "high")]
+                of_claim = [claim["name"], *numbers, met(claim)]
             writer.writerow([*of_run, *of_claim, *values])
     notebook_file.write_text(path, buffer.getvalue())
 

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from scmods._book import execute, notebook_file
+from scmods._book.claims import TELL, bounds, harvest, not_held
 from scmods._book.content_key import HOME, versions
 from scmods._book.limits import LIMITS, check_values
 from scmods._book.params import parameters, resolve
 from scmods._book.progress import Progress
 from scmods._book.run_folder import OwnDataError, close, new_folder, rescue, write_end, write_facts
+from scmods._book.single_page import measured
 
 __all__ = ["Outcome", "OwnDataError", "Plan", "chapters", "find_chapter", "plan", "run_chapter", "run_plan"]
 
@@ -285,6 +287,7 @@ def run_plan(
         timeout=timeout,
         memory_mb=memory_mb,
         run_dir=str(running),
+        environment=_environment(planned.values),
     )
     _say(f"running {planned.chapter} in {running}")
     try:
@@ -309,11 +312,26 @@ def run_plan(
     return _end(result, planned.values, running, final)
 
 
+def _environment(values: Mapping[str, Any]) -> dict[str, str]:
+    """The bounds of claims were set for the data of the book: on a reader's own file they stop nothing."""
+    return {TELL: "tell"} if Path(str(values.get("dataset", ""))).is_file() else {}
+
+
+def _outside(folder: Path) -> list[str]:
+    """What a run on own data claimed in vain, one line each."""
+    broken = not_held(harvest(folder / "notebook.ipynb"))
+    told = [f"  {c['name']}: {measured(c)}, expected {bounds(c)}" for c in broken]
+    head = "On these data the following does not hold; the bounds are those of the book's own data:"
+    return [head, *told] if told else []
+
+
 def _end(result: dict[str, Any], values: Mapping[str, Any], running: Path, final: Path) -> Outcome:
     rescue(running)
     folder = close(running, final, ok=result["ok"])
     if result["ok"]:
         _say(f"done in {result['seconds']:.0f} s, at most {result['peak_mb']} MB: {folder}")
+        for text in _outside(folder):
+            _say(text)
         _say(f"open {folder / 'report.html'}")
         return Outcome(0, folder)
     for text in _advice(result["error"], values, folder):

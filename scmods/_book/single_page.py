@@ -141,6 +141,11 @@ def _shown(value: Any) -> str:
     return value if isinstance(value, Html) else html.escape(str(value))
 
 
+def measured(claim: Mapping[str, Any]) -> str:
+    """Value of a claim; one that is not finite is stored as None."""
+    return "no finite number" if claim.get("value") is None else number(claim["value"])
+
+
 def met(claim: Mapping[str, Any]) -> str:
     """Whether a claim holds: yes, no, or "no bound" for a value that is only told."""
     value, low, high = (claim.get(k) for k in ("value", "low", "high"))
@@ -153,7 +158,7 @@ def met(claim: Mapping[str, Any]) -> str:
 
 def _facts(info: Mapping[str, Any], claims: list[dict[str, Any]]) -> str:
     """The section at the end: what was claimed, with what it was run, what it took, how to cite it."""
-    rows = [[c["name"], *(number(c.get(k)) for k in ("value", "low", "high")), met(c)] for c in claims]
+    rows = [[c["name"], measured(c), *(number(c.get(k)) for k in ("low", "high")), met(c)] for c in claims]
     parameters = info.get("parameters") or info.get("params") or {}
     took = [
         ("command", info.get("command")),

@@ -45,16 +45,18 @@ def log_normalized(adata: AnnData, layer: str | None = None) -> AnnData:
     return out
 
 
-def merge_types(labels: Any, rules: str) -> pd.Series:
+def merge_types(labels: Any, rules: str, *, cluster_key: str = "") -> pd.Series:
     """Join fine labels into broad types by parts of their names.
 
     Parameters
     ----------
     labels
-        One label per cell.
+        One label per cell, or an AnnData whose column `cluster_key` holds them.
     rules
         ``"Broad = part, other part; Second = part"``: a label goes to the first type of which it contains a part, case
-        ignored; labels without a rule stay as they are. Empty: nothing changes.
+        ignored; labels without a rule stay as they are, and so do missing ones. Empty: nothing changes.
+    cluster_key
+        Column of ``labels.obs``, where `labels` is an AnnData.
 
     Returns
     -------
@@ -64,6 +66,8 @@ def merge_types(labels: Any, rules: str) -> pd.Series:
     ------
     ValueError
         If a rule has no ``=``, or none of its parts occurs.
+    KeyError
+        If the AnnData has no such column.
 
     Examples
     --------
@@ -73,9 +77,13 @@ def merge_types(labels: Any, rules: str) -> pd.Series:
     """
     import pandas as pd
 
+    if hasattr(labels, "obs"):
+        _checks.key(labels, "obs", cluster_key)
+        labels = labels.obs[cluster_key]
     series = pd.Series(labels)
     lower, out = series.astype(str).str.lower(), series.astype(str).astype(object)
-    free = np.ones(len(series), dtype=bool)
+    free = series.notna().to_numpy()
+    out[~free] = np.nan
     for rule in (r for r in rules.split(";") if r.strip()):
         name, sign, parts = rule.partition("=")
         words = [p.strip().lower() for p in parts.split(",") if p.strip()]
@@ -84,7 +92,7 @@ def merge_types(labels: Any, rules: str) -> pd.Series:
         hit = free & lower.map(lambda label, words=words: any(w in label for w in words)).to_numpy()
         if not hit.any():
             _checks.fail(
-                f"The rule {rule.strip()!r} meets no label. Labels: {_checks.listing(sorted(set(out)), 8)}."
+                f"The rule {rule.strip()!r} meets no label. Labels: {_checks.listing(sorted(set(out.dropna())), 8)}."
             )
         out[hit], free = name.strip(), free & ~hit
     return out.astype("category")

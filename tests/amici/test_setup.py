@@ -61,6 +61,18 @@ def test_a_backed_matrix_is_read(tmp_path):
     backed.file.close()
 
 
+def test_types_are_merged_in_a_column_and_missing_labels_stay_missing():
+    adata = tissue()
+    adata.obs["kind"] = pd.Series(
+        (["Inhibitory Vip", "nan", None] * adata.n_obs)[: adata.n_obs], index=adata.obs_names
+    )
+    merged = merge_types(adata, "Neuron = inhib; Absent = nan", cluster_key="kind")
+    assert merged[:3].tolist()[:2] == ["Neuron", "Absent"]
+    assert merged.isna().sum() == adata.obs["kind"].isna().sum() > 0
+    with pytest.raises(KeyError, match="kinds"):
+        merge_types(adata, "", cluster_key="kinds")
+
+
 def test_values_that_cannot_be_normalised_are_refused():
     with pytest.raises(ValueError, match="has no count at all, so there is nothing to normalise"):
         log_normalized(AnnData(np.zeros((3, 2), dtype=np.float32)))

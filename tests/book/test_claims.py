@@ -69,6 +69,19 @@ def test_nonsense_claims_are_refused() -> None:
         claim("score", 1, low=math.nan)
 
 
+def test_on_own_data_a_value_outside_is_told_and_stored(published: list, monkeypatch) -> None:
+    monkeypatch.setenv("SCMODS_CLAIMS", "tell")
+    claim("score", 0.5, low=0.9)
+    claim("ratio", math.nan, high=1)
+    claim("share", 0.2, high=1)
+    (first, one), (_, two), (third, _) = published
+    assert first == {"text/plain": "NOT HELD on these data: score: 0.5 is outside [0.9, ...]"}
+    assert third == {"text/plain": "share: within [..., 1]"}
+    assert one["claim"] == {"name": "score", "value": 0.5, "low": 0.9, "high": None}
+    assert two["claim"]["value"] is None, "JSON has no NaN"
+    assert [c["name"] for c in claims.not_held([m["claim"] for _, m in published])] == ["score", "ratio"]
+
+
 def test_outside_a_notebook_a_claim_prints(capsys: pytest.CaptureFixture[str]) -> None:
     claim("score", 0.93, low=0.9)
     assert capsys.readouterr().out == "score: within [0.9, ...]\n"

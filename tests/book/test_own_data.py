@@ -67,6 +67,19 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def test_a_claim_that_does_not_hold_stops_no_run_on_own_data(in_folder: Path, capsys) -> None:
+    code = 'from scmods import claim\nclaim("k", k, low=4)\nclaim("odd", float("nan"))'
+    write_notebook(in_folder, "tiny", code)
+    h5ad(in_folder / "mine.h5ad")
+    assert run_chapter("tiny", {"dataset": "mine.h5ad", "k": "3"}, out=Path("results"), root=in_folder) == 0
+    out = capsys.readouterr().out
+    assert "On these data the following does not hold" in out
+    assert "k: 3, expected [4, ...]" in out
+    assert "odd: no finite number" in out
+    (folder,) = (in_folder / "results").iterdir()
+    assert "<td>3</td><td>4</td><td>open</td><td>no</td>" in (folder / "report.html").read_text()
+
+
 def test_a_run_leaves_one_complete_folder(in_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_notebook(in_folder, "tiny", GOOD)
     h5ad(in_folder / "my cells.h5ad")
