@@ -48,7 +48,8 @@ class Adapter(lightning.LightningModule):
     def configure_optimizers(self) -> Any:
         plan, kinds = self.job.plan, {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
         weights = [p for p in self.module.parameters() if p.requires_grad]
-        optimizer = kinds[plan.optimizer](weights, lr=plan.lr, weight_decay=plan.weight_decay)
+        # small layers: all weights in a few calls, the same numbers bit by bit
+        optimizer = kinds[plan.optimizer](weights, lr=plan.lr, weight_decay=plan.weight_decay, foreach=True)
         if plan.schedule == "constant":
             return optimizer
         cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=plan.max_epochs)
