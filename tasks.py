@@ -273,7 +273,15 @@ def lint_commands(python: str) -> list[tuple[str, list[str]]]:
     ]
     if notebooks():
         names = [str(path.relative_to(ROOT)) for path in notebooks()]
-        out.append(("nbstripout --verify", [python, "-m", "nbstripout", "--verify", "--keep-id", "--keep-count", *names]))
+        strip = [
+            python,
+            "-m",
+            "nbstripout",
+            "--verify",
+            "--keep-id",
+            "--keep-count",
+        ]  # nbval needs the counts
+        out.append(("nbstripout --verify", [*strip, *names]))
     return out
 
 

@@ -74,7 +74,9 @@ def lint_outputs(notebook: dict) -> list[str]:
         if marked and (not cell["outputs"] or cell["execution_count"] is None):
             faults.append(f"cell {start(cell)} is compared, but has no stored output with an execution count")
         if not marked and (cell["outputs"] or cell["execution_count"] is not None):
-            faults.append(f"cell {start(cell)} has an output that must be stripped: nbstripout --keep-id")
+            faults.append(
+                f"cell {start(cell)} has an output that must be stripped: nbstripout --keep-id --keep-count"
+            )
         kept += bool(marked and cell["outputs"])
         if any("value" in o.get("metadata", {}).get("claim", {}) for o in cell["outputs"]):
             faults.append(f"cell {start(cell)} stores a claimed value: python -m scmods._book.claims FILE")
