@@ -273,15 +273,9 @@ def lint_commands(python: str) -> list[tuple[str, list[str]]]:
     ]
     if notebooks():
         names = [str(path.relative_to(ROOT)) for path in notebooks()]
-        strip = [
-            python,
-            "-m",
-            "nbstripout",
-            "--verify",
-            "--keep-id",
-            "--keep-count",
-        ]  # nbval needs the counts
-        out.append(("nbstripout --verify", [*strip, *names]))
+        # nbval needs the counts of kept outputs
+        strip = [python, "-m", "nbstripout", "--verify", "--keep-id", "--keep-count", *names]
+        out.append(("nbstripout --verify", strip))
     return out
 
 
