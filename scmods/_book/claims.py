@@ -18,7 +18,17 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-__all__ = ["ClaimError", "bounds", "claim", "drop_values", "harvest", "not_held", "save_result", "save_table"]
+__all__ = [
+    "ClaimError",
+    "bounds",
+    "claim",
+    "drop_values",
+    "harvest",
+    "holds",
+    "not_held",
+    "save_result",
+    "save_table",
+]
 
 ROWS_SHOWN = 12
 TELL = "SCMODS_CLAIMS"  # set to "tell": a value outside its bounds is told and stored, and the run goes on
@@ -136,17 +146,23 @@ def drop_values(path: str | Path) -> bool:
 
 def not_held(claims: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Claims whose value is outside their bounds or is no finite number: only runs on own files hold any."""
-    return [c for c in claims if not _holds(c)]
+    return [c for c in claims if not holds(c)]
 
 
-def _holds(claim: dict[str, Any]) -> bool:
-    value, low, high = claim["value"], claim["low"], claim["high"]
-    return value is not None and (low is None or value >= low) and (high is None or value <= high)
+def holds(claim: Mapping[str, Any]) -> bool:
+    """Whether the value of a claim is a finite number within its bounds."""
+    value, low, high = (claim.get(part) for part in ("value", "low", "high"))
+    return (
+        value is not None
+        and value == value
+        and (low is None or value >= low)
+        and (high is None or value <= high)
+    )
 
 
 def n_held(claims: list[dict[str, Any]]) -> int:
-    """Number of the claims that have a bound: one without any is a reported value and holds nothing."""
-    return sum(c["low"] is not None or c["high"] is not None for c in claims)
+    """Number of the claims that hold and have a bound: one without any is a reported value and holds nothing."""
+    return sum(holds(c) and (c["low"] is not None or c["high"] is not None) for c in claims)
 
 
 def _run_folder() -> Path | None:

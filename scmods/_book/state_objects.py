@@ -127,11 +127,16 @@ def _look_up(module: str, name: str, tops: tuple[str, ...]) -> Any:
         found: Any = importlib.import_module(module)
         for part in name.split("."):
             found = getattr(found, part)
+            if isinstance(found, types.ModuleType):  # a module of the list holds others that are not on it
+                msg = f"The state names the module {module}.{name} where a function or class is expected."
+                raise StateError(msg)
     except (ImportError, AttributeError) as error:
         msg = f"The state names {module}.{name}, which this version does not have. Make the file again."
         raise StateError(msg) from error
-    if isinstance(found, types.ModuleType):
-        msg = f"The state names the module {module}.{name} where a function or class is expected."
+    if not _inside(getattr(found, "__module__", None) or tops[0], tops):
+        msg = (
+            f"The state names {module}.{name}, which comes from {found.__module__}; that is not on the list."
+        )
         raise StateError(msg)
     return found
 

@@ -176,7 +176,7 @@ def subcluster(
 
     Notes
     -----
-    About 15 seconds for 20,000 cells of the population. Same seed, same groups.
+    Time and memory grow with the number of neighbouring pairs. Same seed, same groups.
 
     Examples
     --------
