@@ -196,7 +196,9 @@ def cores() -> int:
 
 def child_environment(jobs: int) -> dict[str, str]:
     """Environment of every step: UTF-8 everywhere, the cores shared between the jobs."""
-    out = dict(os.environ)
+    out = {
+        name: value for name, value in os.environ.items() if name != "SCMODS_CLAIMS"
+    }  # here every claim must hold
     out["PYTHONUTF8"] = "1"
     threads = str(max(1, cores() // jobs))
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):

@@ -20,6 +20,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from scmods._book.claims import TELL
+
 __all__ = ["Job", "run", "stop_all"]
 
 TICK = 0.2
@@ -57,6 +59,8 @@ class Job:
         Threads for numerical libraries; ``None`` leaves their choice.
     run_dir
         Folder for tables and results, handed to the notebook as ``SCMODS_RUN_DIR``; empty for none.
+    environment
+        Further variables of the environment, such as ``SCMODS_CLAIMS``, which is never taken from the shell.
     """
 
     notebook: str
@@ -77,13 +81,12 @@ class Job:
 
 def _environment(job: Job) -> dict[str, str]:
     """Environment of the run: paths made absolute, threads bounded, no settings of the user's own shell."""
-    env = {**os.environ, **job.environment}
+    env = {k: v for k, v in os.environ.items() if k not in ("SCMODS_RUN_DIR", TELL)} | job.environment
     home = str(Path(__file__).resolve().parents[2])
     env["PYTHONPATH"] = os.pathsep.join([home, *filter(None, [env.get("PYTHONPATH")])])
     env["PYTHONHASHSEED"] = "0"
     env["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
     env["JUPYTER_PREFER_ENV_PATH"] = "1"
-    env.pop("SCMODS_RUN_DIR", None)
     if job.run_dir:
         env["SCMODS_RUN_DIR"] = str(Path(job.run_dir).resolve())
     if env.get("SCMODS_DATA"):
@@ -138,8 +141,10 @@ def run(job: Job, *, progress: Callable[[dict[str, Any]], None] | None = None) -
                 progress(event)
         status = worker.wait()
     finally:
-        _alive.discard(worker)
+        # the worker ends with its pipe, and its kernel with it: nobody may touch their files before
         worker.stdin.close()
+        _end(worker)
+        _alive.discard(worker)
         worker.stdout.close()
     return result or _lost(job, status)
 
@@ -152,16 +157,22 @@ def _lost(job: Job, status: int) -> dict[str, Any]:
     return {"ok": False, "seconds": 0.0, "cpu_seconds": 0.0, "peak_mb": 0, "path": "", "error": error}
 
 
+def _end(worker: subprocess.Popen[bytes]) -> None:
+    """Wait for a worker whose pipe is closed; kill one that does not end."""
+    try:
+        worker.wait(10)
+    except subprocess.TimeoutExpired:
+        worker.kill()
+        worker.wait()
+
+
 def stop_all() -> None:
     """End every run that this process started: their pipes close, and they end with their kernels."""
     for worker in list(_alive):
         if worker.stdin is not None and not worker.stdin.closed:
             worker.stdin.close()
     for worker in list(_alive):
-        try:
-            worker.wait(10)
-        except subprocess.TimeoutExpired:
-            worker.kill()
+        _end(worker)
 
 
 # ---- the side that runs -------------------------------------------------------------------------------
@@ -295,6 +306,18 @@ def _papermill(job: Job, part: str, cells: _Cells) -> None:
     )
 
 
+def _patiently(start: Callable[[], None], attempts: int = 3) -> None:
+    """Start again when the kernel died at its start: another program may have taken its port in between."""
+    for left in reversed(range(attempts)):
+        try:
+            start()
+        except RuntimeError as error:
+            if not left or "before replying to kernel_info" not in str(error):
+                raise
+        else:
+            return
+
+
 def _execute(job: Job, send: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """Run the notebook here; its file gets the final name only when every cell went well."""
     import logging
@@ -314,7 +337,7 @@ def _execute(job: Job, send: Callable[[dict[str, Any]], None]) -> dict[str, Any]
     result: dict[str, Any] = {"ok": True, "error": None, "path": job.output}
     watch.start()
     try:
-        _papermill(job, part, cells)
+        _patiently(lambda: _papermill(job, part, cells))
     except (PapermillException, CellTimeoutError, DeadKernelError, RuntimeError, OSError) as error:
         failed = str(Path(job.output).with_suffix(".failed.ipynb"))
         result = {"ok": False, "error": _failure(error, job, watch, cells), "path": failed}

@@ -44,7 +44,8 @@ Three steps
     Where nothing may be installed, tell Python where the package lies and start Jupyter from the same window:
         export PYTHONPATH="$PWD/package"   (Windows: set PYTHONPATH=%CD%\\package)
  3. Open:
-        jupyter lab notebooks
+        jupyter lab
+    and there a chapter in notebooks/.
 
 Late, or a section did not work?
     {late}

@@ -24,6 +24,12 @@ __all__ = ["Outcome", "OwnDataError", "Plan", "chapters", "find_chapter", "plan"
 ENDINGS = (".h5ad", ".fcs", ".csv", ".gmt")
 
 
+def notebook_folder(root: Path = HOME) -> Path:
+    """Where the notebooks lie: in the project, or beside the package in the folder of a workshop."""
+    inside, beside = root / "notebooks", root.parent / "notebooks"
+    return beside if root.name == "package" and not inside.is_dir() and beside.is_dir() else inside
+
+
 def chapters(root: Path = HOME) -> dict[str, Path]:
     """Chapters of the project: name -> notebook.
 
@@ -32,7 +38,7 @@ def chapters(root: Path = HOME) -> dict[str, Path]:
     OwnDataError
         If the notebooks are not beside the package, as in an installation without the repository.
     """
-    folder = root / "notebooks"
+    folder = notebook_folder(root)
     found = {p.stem: p for p in sorted(folder.glob("*.ipynb"))}
     if not found:
         msg = f"There are no notebooks in {folder}. They are part of the repository, not of the package: "
@@ -193,7 +199,7 @@ def plan(chapter: str, given: Mapping[str, Any], root: Path = HOME) -> Plan:
     known = parameters(notebook)
     made = _absolute(resolve(notebook, given))
     check_values(notebook.stem, known, made)
-    if notebook.parent == root / "notebooks" and "dataset" in made:
+    if notebook.parent == notebook_folder(root).resolve() and "dataset" in made:
         _known_data(str(made["dataset"]))
     values = {name: made.get(name, p.default) for name, p in known.items()}
     dataset = Path(str(values.get("dataset", "")))

@@ -41,6 +41,10 @@ MAKERS = (
     "examples.py",
     "rehearsal.py",
     "participant.py",
+    "params.py",
+    "notebook_file.py",
+    "execute.py",
+    "same_claims.py",
 )
 
 

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scmods._book import notebook_file
-from scmods._book.content_key import file_hash, versions
+from scmods._book.content_key import HOME, content_key, file_hash, versions
 
 if TYPE_CHECKING:
     from scmods._book.own_data import Plan
 
-__all__ = ["OwnDataError", "close", "new_folder", "rescue", "write_end", "write_facts"]
+__all__ = ["OwnDataError", "close", "new_folder", "rescue", "run_key", "write_end", "write_facts"]
+
+PATIENCE = 10.0  # seconds that another program may keep a file of the folder open
 
 
 class OwnDataError(ValueError):
@@ -38,6 +40,11 @@ def new_folder(out: Path, name: str) -> tuple[Path, Path]:
     raise OwnDataError(msg)
 
 
+def run_key(planned: Plan) -> str:
+    """Key of all that decides what a run gives: notebook, parameters, files, package and versions."""
+    return content_key(notebook_file.read(planned.notebook), planned.given, root=HOME)
+
+
 def write_facts(folder: Path, planned: Plan, line: str) -> None:
     """``params.json`` and ``versions.txt``: what runs, on what, with what."""
     files = {}
@@ -48,6 +55,7 @@ def write_facts(folder: Path, planned: Plan, line: str) -> None:
         "chapter": planned.chapter,
         "parameters": planned.values,
         "given": sorted(planned.given),
+        "key": run_key(planned),
         "files": files,
         "command": line,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -79,8 +87,17 @@ def rescue(folder: Path) -> None:
 
 
 def close(running: Path, final: Path, *, ok: bool) -> Path:
+    """Give the folder of an ended run its last name, without unfinished files."""
     target = final if ok else final.with_name(final.name + ".failed")
     for part in running.rglob("*.part"):
         part.unlink(missing_ok=True)
-    os.replace(running, target)
-    return target
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            os.replace(running, target)
+        except PermissionError:  # Windows, while a virus scanner or an ending kernel still holds a file
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)
+        else:
+            return target

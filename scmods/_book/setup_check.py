@@ -27,7 +27,8 @@ __all__ = ["check_setup", "decode", "main"]
 HERE = Path(__file__).resolve().parent
 HOME = HERE.parent.parent if HERE.name == "_book" else HERE
 NEEDED = (
-    "numpy", "scipy", "pandas", "torch", "anndata", "scanpy", "scikit-learn", "plotly", "gseapy", "pooch",
+    "numpy", "scipy", "pandas", "torch", "anndata", "scanpy", "scikit-learn", "plotly", "gseapy", "lightning",
+    "pooch", "rdata", "safetensors", "h5py", "jaxtyping", "numba", "networkx",
 )  # fmt: skip
 TO_RUN = ("papermill", "ipykernel", "psutil", "pyyaml")
 MODULES = ("numpy", "torch", "anndata", "plotly.graph_objects", "papermill", "ipykernel", "scmods")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from scmods._book import notebook_file
-from scmods._book.claims import harvest
+from scmods._book.claims import harvest, holds
 from scmods._book.figure_html import PLOTLY_MIME, STATIC, figure_html, mathjax_dir, plotly_script
 from scmods._book.myst_html import harmless, highlight, number_equations, to_html
 
@@ -148,12 +148,9 @@ def measured(claim: Mapping[str, Any]) -> str:
 
 def met(claim: Mapping[str, Any]) -> str:
     """Whether a claim holds: yes, no, or "no bound" for a value that is only told."""
-    value, low, high = (claim.get(k) for k in ("value", "low", "high"))
-    if value is None or value != value:
+    if not holds(claim):
         return "no"
-    if low is None and high is None:
-        return "no bound"
-    return "yes" if (low is None or value >= low) and (high is None or value <= high) else "no"
+    return "no bound" if claim.get("low") is None and claim.get("high") is None else "yes"
 
 
 def _facts(info: Mapping[str, Any], claims: list[dict[str, Any]]) -> str:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from scmods._book.claims import n_held
+from scmods._book.claims import bounds, n_held
 from scmods._book.pages import shown
 from scmods._book.run_list import Run
 
@@ -57,17 +56,12 @@ def _settings(runs: Sequence[Run]) -> list[str]:
     return lines
 
 
-def _bounds(claim: dict[str, Any]) -> str:
-    low, high = ("..." if claim[k] is None else f"{claim[k]:g}" for k in ("low", "high"))
-    return f"[{low}, {high}]"
-
-
 def _claim_rows(runs: Sequence[Run]) -> list[str]:
     """One folded table per chapter."""
     lines = []
     for chapter in dict.fromkeys(run.chapter for run in runs):
         rows = [
-            f"| {_link(run)} | {_cell(claim['name'])} | {claim['value']:.4g} | {_bounds(claim)} |"
+            f"| {_link(run)} | {_cell(claim['name'])} | {claim['value']:.4g} | {bounds(claim)} |"
             for run in runs
             if run.chapter == chapter and run.state == "done"
             for claim in run.record.get("claims", [])

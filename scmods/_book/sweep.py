@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from scmods import _checks
-from scmods._book.content_key import HOME, file_hash
+from scmods._book.content_key import HOME
 from scmods._book.notebook_file import NotebookError
 from scmods._book.own_data import Outcome, OwnDataError, Plan, find_chapter, plan, run_plan
 from scmods._book.params import ParameterError, parameters
+from scmods._book.run_folder import run_key
 
 __all__ = ["Row", "find_done", "read_rows", "sweep"]
 
@@ -191,17 +192,23 @@ def _distinct(path: Path, rows: list[Row], given: list[str]) -> None:
 
 
 def find_done(out: Path, row: Row) -> Path | None:
-    """Folder of a finished run with the same chapter, parameters and files, or None."""
+    """Folder of a finished run of the same notebook, parameters, files, package and versions, or None."""
     pattern = re.compile(rf"{re.escape(row.name)}(-\d+)?")
     folders = [p for p in out.glob(f"{row.name}*") if p.is_dir() and pattern.fullmatch(p.name)]
+    key = run_key(row.planned) if folders else ""
     for folder in sorted(folders, reverse=True):
-        path = folder / "params.json"
-        told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        same = told.get("chapter") == row.planned.chapter and told.get("parameters") == row.planned.values
-        files = told.get("files", {}).values()
-        if told.get("ok") and same and all(file_hash(f["path"]) == f["sha256"] for f in files):
+        told = _told(folder / "params.json")
+        if told.get("ok") and told.get("key") == key:
             return folder
     return None
+
+
+def _told(path: Path) -> dict[str, Any]:
+    """What a run wrote about itself; nothing where it was cut short."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
 
 
 def sweep(

@@ -297,3 +297,22 @@ def test_every_chapter_has_a_paper_to_cite(chapter: str, tmp_path: Path) -> None
     assert len(lines) == 2
     assert re.match(r"Method: .+, 20\d\d\. .+ (doi:|https://)", lines[1])
     assert not re.search(r"[{}\\]", lines[1])
+
+
+def test_the_notebooks_of_a_workshop_lie_beside_the_package(tmp_path: Path) -> None:
+    write_notebook(tmp_path, "tiny", GOOD)
+    (tmp_path / "package").mkdir()
+    assert own_data.notebook_folder(tmp_path / "package") == tmp_path / "notebooks"
+    assert list(chapters(tmp_path / "package")) == ["tiny"]
+    with pytest.raises(OwnDataError, match="'odd' is neither a file nor a data set"):
+        own_data.plan("tiny", {"dataset": "odd"}, tmp_path / "package")
+
+
+def test_a_shell_cannot_switch_claims_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    from scmods._book import execute
+
+    monkeypatch.setenv("SCMODS_CLAIMS", "tell")
+    job = execute.Job("a.ipynb", "b.ipynb", {}, ".", "log")
+    assert "SCMODS_CLAIMS" not in execute._environment(job)
+    job.environment = {"SCMODS_CLAIMS": "tell"}
+    assert execute._environment(job)["SCMODS_CLAIMS"] == "tell"

@@ -14,7 +14,7 @@ import psutil
 import pytest
 import yaml
 
-from scmods._book import matrix, notebook_file
+from scmods._book import execute, matrix, notebook_file
 
 PARAMETERS = 'dataset: str = "toy"  # name of the data\nk: int = 3  # how many'
 
@@ -366,3 +366,29 @@ def test_real_data_are_found_by_their_files(monkeypatch: pytest.MonkeyPatch, tmp
     (tmp_path / "hallmark_v7.0.gmt").write_text("corrupt")
     assert matrix.missing_data(["hallmark"], fetch=False) == ""
     assert "is not the file it should be" in matrix.missing_data(["hallmark"], fetch=True)
+
+
+def test_a_kernel_that_dies_at_its_start_is_started_again() -> None:
+    tries: list[int] = []
+
+    def start() -> None:
+        tries.append(1)
+        if len(tries) < 3:
+            msg = "Kernel died before replying to kernel_info"
+            raise RuntimeError(msg)
+
+    execute._patiently(start)
+    assert len(tries) == 3
+    tries.clear()
+    with pytest.raises(RuntimeError, match="before replying"):
+        execute._patiently(start, attempts=2)
+
+    def other() -> None:
+        tries.append(1)
+        msg = "something else"
+        raise RuntimeError(msg)
+
+    tries.clear()
+    with pytest.raises(RuntimeError, match="something else"):
+        execute._patiently(other)
+    assert len(tries) == 1

@@ -35,7 +35,7 @@ def test_alone_in_an_empty_folder_with_nothing_installed(folder: Path) -> None:
     for line, after in zip(lines, [*lines[1:], ""], strict=True):
         assert line.startswith(("ok ", "NO ", "    fix: ", "code for your teacher: NO-"))
         assert line.startswith("NO ") == after.startswith("    fix: ")
-    assert "NO  packages: 0 of 14 installed" in lines
+    assert "NO  packages: 0 of 21 installed" in lines
     assert "unpack scmods-workshop.zip" in made.stdout
     told = setup_check.decode(lines[-1].rpartition(" ")[2])
     assert told[1:5] == ["ok  Python", "NO  packages", "ok  versions", "NO  imports"]
@@ -124,3 +124,11 @@ def test_a_teacher_decodes_with_the_single_file(folder: Path) -> None:
     assert wrong.returncode == 1
     assert "'hello' is no code of the set-up check" in wrong.stderr
     assert run(folder, "-I", "-S", arguments=("--help",)).returncode == 2
+
+
+def test_everything_that_the_package_needs_is_looked_for() -> None:
+    import tomllib
+
+    project = tomllib.loads((setup_check.HOME / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = {re.split(r"[<>=\[]", name)[0] for name in project["dependencies"]}
+    assert set(setup_check.NEEDED) == wanted

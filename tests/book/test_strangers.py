@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from scmods import amici, bmlp, datasets, hopfield, scyan, smoother
+from scmods._book.claims import harvest, not_held
 from scmods._book.inspect_file import check_file, facts
 from scmods._book.own_data import run_chapter
 from scmods._book.params import assignments
@@ -74,8 +75,14 @@ def test_a_stranger_runs_by_the_parameters_that_the_check_proposes(
     (folder,) = (tmp_path / "results").iterdir()
     assert not folder.name.endswith((".failed", ".running"))
     complete(folder, given)
+    broken = {claim["name"] for claim in not_held(harvest(folder / "notebook.ipynb"))}
+    assert broken <= MAY_FAIL.get(name, set()), "on these data only what depends on them may fail"
     if name in KEYS:
         unharmed(folder / "result.h5ad", path, KEYS[name])
+
+
+# a share of few lists of few genes, in forty cells: the bound is for the data of the book
+MAY_FAIL = {"bmlp": {"share of random lists with a hit"}}
 
 
 def complete(folder: Path, given: dict[str, str]) -> None:

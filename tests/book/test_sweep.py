@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import scmods.__main__ as cli
-from scmods._book import own_data, run_folder, sweep
+from scmods._book import content_key, own_data, run_folder, sweep
 from scmods._book.own_data import Outcome, OwnDataError
 from scmods._book.site_check import read_page
 
@@ -192,6 +192,26 @@ def test_a_changed_file_is_another_run(root: Path, monkeypatch) -> None:
     (root / "mine.csv").write_text("a,b\n1,3\n")
     assert sweep.sweep(path, out=root / "out", root=root) == 0
     assert len(done) == 2
+
+
+def test_another_version_or_notebook_is_another_run_and_a_cut_record_is_none(root: Path, monkeypatch) -> None:
+    done = pretend(monkeypatch)
+    path = runs(root / "r.csv", "chapter,name\ntiny,one\n")
+    assert sweep.sweep(path, out=root / "out", root=root) == 0
+    own = content_key.versions()
+    monkeypatch.setattr(content_key, "versions", lambda: own | {"torch": "0.1"})
+    assert sweep.sweep(path, out=root / "out", root=root) == 0
+    assert done == ["one", "one"], "made with another torch"
+    notebook = root / "notebooks" / "tiny.ipynb"
+    notebook.write_text(
+        notebook.read_text(encoding="utf-8").replace("half of k", "half of it"), encoding="utf-8"
+    )
+    assert sweep.sweep(path, out=root / "out", root=root) == 0
+    assert len(done) == 3, "made with another notebook"
+    for facts in (root / "out").glob("one*/params.json"):
+        facts.write_text(facts.read_text(encoding="utf-8")[:40], encoding="utf-8")
+    assert sweep.sweep(path, out=root / "out", root=root) == 0
+    assert len(done) == 4, "what was cut short is no result"
 
 
 def test_ctrl_c_ends_the_sweep_with_a_comparison(root: Path, monkeypatch, capsys) -> None:

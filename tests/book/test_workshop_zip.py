@@ -128,7 +128,9 @@ def test_the_folder_alone_is_enough(participant: Participant) -> None:
     assert "ok  versions: those of constraints.txt" in out
     participant.open(f"notebooks/{CHAPTER}.ipynb")
     participant.open(f"start_at/{CHAPTER}_{START}.ipynb")
-    assert (participant.folder / "data" / f"{CHAPTER}.h5ad").is_file()
+    told = participant.run("-m", "scmods", "check", f"data/{CHAPTER}.h5ad")
+    assert f"python -m scmods run {CHAPTER}" in told
+    assert "-p cluster_key=" in participant.run("-m", "scmods", "list", CHAPTER)
 
 
 def test_nothing_of_this_machine_is_in_the_zip(participant: Participant) -> None:
