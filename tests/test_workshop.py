@@ -14,7 +14,8 @@ from scmods._book.setup_check import decode
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "book" / "workshop.md").read_text(encoding="utf-8")
-CHAPTERS = list(dict.fromkeys(run.chapter for run in read_runs(ROOT)))
+BOOK = ("bmlp", "hopfield", "smoother", "scyan", "amici")  # a teacher finds each of these on the page
+RUNS = list(dict.fromkeys(run.chapter for run in read_runs(ROOT)))
 KINDS = ("taught", "exercises", "break", "own data", "frame")
 LAST = "Differences from the original"
 
@@ -31,6 +32,9 @@ def rows(text: str) -> list[list[str]]:
     lines = re.search(r"^\|.*\n\|[-:| ]+\|\n((?:\|.*\n)+)", text, flags=re.M)
     cells = lines[1].splitlines() if lines else []
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in cells]
+
+
+CHAPTERS = re.findall(r"^### (\S+)$", part(PAGE, "## The chapters"), flags=re.M)
 
 
 def chapter_minutes() -> dict[str, tuple[int, int]]:
@@ -85,6 +89,21 @@ def lint_chapter(page: str, name: str, heads: list[str], taught: int) -> list[st
 @pytest.mark.parametrize(("start", "n_chapters"), [("Half a day", 1), ("One day", 2)])
 def test_plans_add_up(start: str, n_chapters: int) -> None:
     assert lint_plan(PAGE, start, n_chapters, chapter_minutes()) == []
+
+
+def test_the_chapters_of_the_page_are_those_of_the_book() -> None:
+    assert [name for name in BOOK if name not in CHAPTERS] == []
+    assert [name for name in CHAPTERS if name not in RUNS] == [], (
+        "no run of notebooks/runs.yml has this chapter"
+    )
+    assert len(CHAPTERS) == len(set(CHAPTERS))
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_chapter_without_lesson_is_told(name: str) -> None:
+    if name not in CHAPTERS:
+        pytest.skip(f"{name} has no lesson: book/workshop.md has no '### {name}' below 'The chapters'")
+    assert part(PAGE, f"### {name}")
 
 
 @pytest.mark.parametrize("name", CHAPTERS)

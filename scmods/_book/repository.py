@@ -23,21 +23,20 @@ BINDER = "https://mybinder.org/v2"
 COLAB = "https://colab.research.google.com/github"
 
 
-def source_file(page: str, chapters: dict[str, str] | None = None) -> str | None:
+def source_file(page: str) -> str | None:
     """File of the repository that a page is made from, or None for a page that is generated whole.
 
     Parameters
     ----------
     page
-        Name of the page, for instance ``"compared"`` or ``"runs/bmlp-paul15"``.
-    chapters
-        Page of ``runs`` -> chapter; without it the name up to the first hyphen is the chapter.
+        Name of the page, for instance ``"compared"`` or ``"runs/bmlp-paul15"``; the name of a run up to its first
+        hyphen is the chapter.
     """
     if page in GENERATED or page.startswith(("genindex", "py-modindex", "search")):
         return None
     if page.startswith("runs/"):
-        run = page.removeprefix("runs/")
-        return f"notebooks/{(chapters or {}).get(run, run.split('-')[0])}.ipynb"
+        chapter = page.removeprefix("runs/").split("-")[0]
+        return f"notebooks/{chapter}.ipynb"
     return f"book/{page}.md"
 
 
