@@ -123,7 +123,13 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     for folder in ("scmods", "notebooks", "book"):
         shutil.copytree(ROOT / folder, root / folder, ignore=skip)
     (root / "tests").mkdir()
-    for name in ("pyproject.toml", "tests/conftest.py", "tests/test_api.py", "tests/test_notebooks.py"):
+    for name in (
+        "pyproject.toml",
+        "tests/conftest.py",
+        "tests/test_api.py",
+        "tests/test_notebooks.py",
+        "tests/test_workshop.py",
+    ):
         shutil.copy(ROOT / name, root / name)
     made = {}
     for block in blocks():
@@ -169,6 +175,12 @@ def test_rules_of_the_package_and_lints_of_the_notebook_hold(copy: Copy) -> None
     assert "failed" not in out
 
 
+def test_the_page_of_the_teacher_may_wait(copy: Copy) -> None:
+    out = copy.run("-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "tests/test_workshop.py")
+    assert "echo has no lesson: book/workshop.md has no '### echo'" in out
+    assert re.search(r"\d+ passed, 1 skipped", out), out
+
+
 def test_contracts_hold_and_guard_the_new_files(copy: Copy) -> None:
     """One look at a copy with one fault: that one is found, and every other contract is kept."""
     path = copy.root / "scmods" / "echo" / "core.py"
@@ -190,6 +202,8 @@ def test_the_notebook_is_a_sound_lesson(copy: Copy) -> None:
     spec.loader.exec_module(lessons)
     made = notebook_file.read(copy.root / "notebooks" / "echo.ipynb")
     assert [fault for lint in lessons.LINTS for fault in lint(made)] == []
+    lessons.TERMS = list(lessons.glossary((copy.root / "book" / "glossary.md").read_text(encoding="utf-8")))
+    assert lessons.lint_terms(made, "echo") == []
 
 
 @pytest.mark.parametrize("command", [["check"], ["format", "--check"]], ids=" ".join)
