@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scmods._book import roles
+from scmods._book.file_keys import open_h5ad
 from scmods._book.own_data import OwnDataError
 
 if TYPE_CHECKING:
@@ -204,10 +205,9 @@ def _events_facts(path: Path) -> FileFacts:
 
 
 def _h5ad_facts(path: Path) -> FileFacts:
-    import h5py
     from anndata.io import read_elem
 
-    with h5py.File(path) as file:
+    with open_h5ad(path) as file:
         if "obs" not in file or "var" not in file:
             msg = f"{path} holds no AnnData: `obs` or `var` is missing. "
             msg += "Write it with adata.write_h5ad('my.h5ad')."
@@ -254,17 +254,16 @@ def facts(path: Path) -> FileFacts:
     Raises
     ------
     OwnDataError
-        If the file does not exist or is no file of these kinds.
+        If the file does not exist, is a folder, is no file of these kinds or is damaged.
     """
-    import h5py
-
+    if path.is_dir():
+        zarr = path.suffix.lower() == ".zarr"
+        how = f"adata = anndata.read_zarr({path.name!r})" if zarr else "the scanpy reader of its format"
+        msg = f"{path} is a folder, not a file. Read it with {how}, then adata.write_h5ad('my.h5ad')."
+        raise OwnDataError(msg)
     if not path.is_file():
         msg = f"The file {path} does not exist in {Path.cwd()}."
         raise OwnDataError(msg)
     if path.suffix.lower() in (".fcs", ".csv"):
         return _events_facts(path)
-    if not h5py.is_hdf5(path):
-        msg = f"{path} is not an .h5ad file. "
-        msg += "Read it with the scanpy reader of its format, then adata.write_h5ad('my.h5ad')."
-        raise OwnDataError(msg)
     return _h5ad_facts(path)

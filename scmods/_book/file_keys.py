@@ -5,14 +5,19 @@ Of an .h5ad file only the names of its slots are read, of a .csv file the first 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scmods import _checks
 from scmods._book.params import ParameterError
+from scmods._book.run_folder import OwnDataError
 
-__all__ = ["check_keys", "names_in"]
+if TYPE_CHECKING:
+    import h5py
+
+__all__ = ["check_keys", "names_in", "open_h5ad"]
 
 SLOTS = {
     "cluster_key": "obs",
@@ -30,6 +35,36 @@ NEEDED = {"amici": ("cluster_key", "spatial_key"), "bmlp": ("cluster_key",), "sm
 NEEDED |= {"hopfield": ("spliced_layer",)}
 
 
+@contextmanager
+def open_h5ad(path: Path) -> Iterator[h5py.File]:
+    """Open a file to read.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Raises
+    ------
+    OwnDataError
+        If it is empty, of another kind, cut short or damaged; also where the damage shows only in what is read.
+    """
+    import h5py
+
+    if not h5py.is_hdf5(path):
+        msg = f"{path} is empty. Copy it again."
+        if path.stat().st_size:
+            msg = f"{path} is not an .h5ad file. "
+            msg += "Read it with the scanpy reader of its format, then adata.write_h5ad('my.h5ad')."
+        raise OwnDataError(msg)
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except OSError as error:
+        msg = f"{path} is cut short or damaged. Copy it again. What HDF5 says: {error}"
+        raise OwnDataError(msg) from error
+
+
 def names_in(path: Path) -> dict[str, list[str]]:
     """Slot -> names in the file; empty for a file of another kind, about which the reader has the last word."""
     if path.suffix.lower() == ".csv":
@@ -39,11 +74,9 @@ def names_in(path: Path) -> dict[str, list[str]]:
             head = file.readline()
         names = next(csv.reader([head], delimiter=max(",;\t", key=head.count)), [])
         return {"obs": [n.strip() for n in names], "obsm": [], "layers": []}
-    import h5py
-
-    if path.suffix.lower() != ".h5ad" or not h5py.is_hdf5(path):
+    if path.suffix.lower() != ".h5ad":
         return {}
-    with h5py.File(path, "r") as file:
+    with open_h5ad(path) as file:
         if not {"obs", "var"} <= set(file) or not hasattr(file["obs"], "keys"):
             return {}
         columns = [str(c) for c in file["obs"].attrs.get("column-order", [])]
@@ -67,6 +100,8 @@ def check_keys(chapter: str, path: Path, values: Mapping[str, Any]) -> None:
     ------
     ParameterError
         With the parameter, its value, the nearest name, the names that are there and the call that lists the rest.
+    OwnDataError
+        If an .h5ad file cannot be read.
     """
     have = names_in(path)
     made_here = str(values.get("velocity_layer", "")) == ""

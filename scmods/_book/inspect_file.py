@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import subprocess
 import sys
 import textwrap
 from collections.abc import Iterable
@@ -72,7 +73,6 @@ SHOWN = {
 }
 TYPES = "sc.pp.neighbors(adata); sc.tl.leiden(adata)  # or add known labels to adata.obs"
 MEND = {
-    "expression": "adata.X holds no usable numbers; adata.X = adata.layers['counts'].copy()",
     "labels": TYPES,
     "types": TYPES,
     "spatial": "adata.obsm['spatial'] = adata.obs[['x', 'y']].to_numpy()  # your two columns",
@@ -80,6 +80,8 @@ MEND = {
     "spliced": "count it from the reads, with velocyto or STARsolo; not in this file",
     "unspliced": "count it from the reads, with velocyto or STARsolo; not in this file",
     "scaled": "adata.layers[{layer!r}] holds negative numbers; take the values from before z-scoring",
+    "not finite": "NaN in {name}; adata = adata[np.isfinite(np.ravel(adata.{name}.sum(1)))].copy()",
+    "only zeros": "the file holds only zeros; write it again with the values it was made from",
     "NaN": "adata.layers[{layer!r}] holds NaN; drop those cells or genes",
     "empty": "adata.layers[{layer!r}] holds only zeros",
     "unique": "adata.var_names_make_unique()",
@@ -130,6 +132,9 @@ def _quoted(pair: str) -> str:
     """A word for the command line; double quotes work in every shell, unless it has a sign of its own."""
     if re.fullmatch(r"[\w./=+:,\\-]*", pair, re.ASCII):
         return pair
+    if os.name == "nt":  # it knows no single quotes
+        word = subprocess.list2cmdline([pair])
+        return word if '"' in word else f'"{word}"'
     return shlex.quote(pair) if re.search(r"[\"$`!\\]", pair) else f'"{pair}"'
 
 
@@ -142,7 +147,16 @@ def _command(chapter: str, notebook: Path, path: Path, found: FileFacts) -> str:
 def _mend(role: str, found: FileFacts) -> str:
     if role == "spatial" and found.xy:
         return f"adata.obsm['spatial'] = adata.obs[{list(found.xy)!r}].to_numpy()"
-    return MEND[role]
+    return _mend_numbers(found) if role == "expression" else MEND[role]
+
+
+def _mend_numbers(found: FileFacts) -> str:
+    """What to do where X and every layer are empty or hold NaN."""
+    names = [name for name, kind in found.matrices.items() if kind == "NaN"]
+    if not names:
+        return MEND["only zeros"]
+    name = "X" if "X" in names else f"layers[{names[0]!r}]"
+    return MEND["not finite"].format(name=name)
 
 
 def _gaps(chapter: str, found: FileFacts) -> list[str]:
@@ -229,7 +243,9 @@ def _narrow(line: str) -> list[str]:
     if len(line) <= WIDTH:
         return [line]
     if not line.lstrip().startswith("python "):
-        return textwrap.wrap(line, WIDTH, subsequent_indent=" " * 10, break_on_hyphens=False)
+        whole = line.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")  # a line ends not at its sign
+        pieces = textwrap.wrap(whole, WIDTH, subsequent_indent=" " * 10, break_on_hyphens=False)
+        return [piece.replace("\N{NO-BREAK SPACE}", " ") for piece in pieces]
     if os.name == "nt":  # its shells have no common sign for a line that goes on
         return [line]
     head, *rest = line.split(" -p ")

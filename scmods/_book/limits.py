@@ -31,6 +31,7 @@ class Bounds:
 
 
 SOME = Bounds(1)
+GMT = "a .gmt file"  # told among the choices, but no value
 DEVICES = ("cpu", "cuda", "mps", "auto")
 # tuple: one of these; "data": names of data sets; "file": a file or empty; "name": not empty
 LIMITS: dict[str, dict[str, Any]] = {
@@ -51,7 +52,7 @@ LIMITS: dict[str, dict[str, Any]] = {
         "n_comps": SOME,
         "n_neighbors": SOME,
         "n_genes": SOME,
-        "gene_sets": ("markers", "hallmark", "go_bp_2021", "a .gmt file"),
+        "gene_sets": ("markers", "hallmark", "go_bp_2021", GMT),
         "n_splits": SOME,
         "n_seeds": Bounds(2),
         "original_epochs": SOME,
@@ -115,6 +116,14 @@ def _refuse(name: str, value: object, must: str, *hints: str) -> None:
     raise ParameterError(" ".join(w for w in words if w))
 
 
+def _is_choice(name: str, value: str, limit: tuple[str, ...]) -> bool:
+    if value in limit:
+        return value != GMT
+    kind, _, number = value.partition(":")
+    numbered = name == "device" and number.isdecimal() and kind in limit and kind != "auto"  # cuda:1
+    return numbered or (GMT in limit and value.endswith(".gmt"))
+
+
 def _check_one(parameter: Parameter, value: Any, limit: Any) -> None:
     from scmods import datasets
 
@@ -125,12 +134,10 @@ def _check_one(parameter: Parameter, value: Any, limit: Any) -> None:
         if below or above:
             _refuse(name, value, str(limit), f"Its default: -p {name}={parameter.default}.")
     elif isinstance(limit, tuple):
-        # "cuda:1" is a device, too
-        is_path = value.endswith(".gmt") and limit[-1].endswith("file")
-        if value not in limit and value.partition(":")[0] not in limit and not is_path:
-            words = f"one of {', '.join(limit)}"
+        if not _is_choice(name, value, limit):
+            nearest = _checks.nearest(value, [one for one in limit if one != GMT])
             _refuse(
-                name, value, words, _checks.nearest(value, limit), f"Write -p {name}={parameter.default}."
+                name, value, f"one of {', '.join(limit)}", nearest, f"Write -p {name}={parameter.default}."
             )
     elif limit == "file":
         if value and not Path(value).is_file():

@@ -34,10 +34,17 @@ class Row:
     earlier: bool = False
 
 
+def _text(path: Path, how: str) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        msg = f"{path} is not UTF-8. {how}"
+        raise OwnDataError(msg) from error
+
+
 def _read_csv(path: Path, root: Path) -> list[dict[str, Any]]:
     """Rows of a table of runs; every column but chapter and name is a parameter."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        text = file.read()
+    text = _text(path, "Save it as 'CSV UTF-8'.")
     head = text.split("\n", 1)[0]
     reader = csv.DictReader(text.splitlines(), delimiter=max(",;\t", key=head.count))
     rows = []
@@ -78,7 +85,7 @@ def _read_yaml(path: Path, _: Path) -> list[dict[str, Any]]:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(_text(path, "Save it as UTF-8."))
     except yaml.YAMLError as error:
         msg = f"{path} is not YAML: {error}"
         raise OwnDataError(msg) from error

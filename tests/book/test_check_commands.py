@@ -216,9 +216,28 @@ def test_a_table_is_asked_for_and_labels_of_other_data_are_switched_off(tmp_path
         ('k="x"', "'k=\"x\"'"),
     ],
 )
-def test_words_of_the_command_survive_a_shell(pair: str, word: str) -> None:
+def test_words_of_the_command_survive_a_shell(monkeypatch, pair: str, word: str) -> None:
+    monkeypatch.setattr(inspect_file.os, "name", "posix")
     assert inspect_file._quoted(pair) == word
     assert shlex.split(word) == [pair]
+
+
+@pytest.mark.parametrize(
+    ("pair", "word"),
+    [
+        ("a=C:\\my\\x.h5ad", "a=C:\\my\\x.h5ad"),
+        ("k=a b", '"k=a b"'),
+        ("k=a&b", '"k=a&b"'),
+        ("k=$x", '"k=$x"'),
+        ("a=C:\\my data\\", '"a=C:\\my data\\\\"'),
+        ('k=a "x"', '"k=a \\"x\\""'),
+    ],
+)
+def test_words_of_the_command_survive_windows(monkeypatch, pair: str, word: str) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(inspect_file.os, "name", "nt")
+        made = inspect_file._quoted(pair)
+    assert made == word
 
 
 def test_a_long_command_goes_on_in_the_next_line(monkeypatch) -> None:

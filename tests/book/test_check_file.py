@@ -13,6 +13,7 @@ import pytest
 import scipy.sparse as sp
 
 from scmods._book import inspect_file
+from scmods._book.file_keys import names_in
 from scmods._book.inspect_file import FileFacts, facts, kind_of, report
 from scmods._book.own_data import OwnDataError
 from scmods._book.roles import candidates, places
@@ -91,11 +92,24 @@ def test_facts_of_a_stranger_file(tmp_path: Path) -> None:
     [
         ("bmlp", {"labels": {}}, "no labels: sc.pp.neighbors"),
         ("amici", {"spatial": []}, "no spatial: adata.obsm['spatial'] ="),
-        ("amici", {"matrices": {"X": "NaN"}}, "no expression: adata.X holds no usable numbers"),
+        (
+            "amici",
+            {"matrices": {"X": "NaN", "raw": "NaN"}},
+            "no expression: NaN in X; adata = adata[np.isfin",
+        ),
+        (
+            "amici",
+            {"matrices": {"X": "empty", "raw": "NaN"}},
+            "no expression: NaN in layers['raw']; adata = a",
+        ),
         ("amici", {"labels": {"library_id": 2}}, "no types: sc.pp.neighbors(adata); sc.tl.leiden(adata)"),
         ("amici", {"missing_labels": ["type"]}, "adata = adata[adata.obs['type'].notna()].copy()"),
         ("smoother", {"spatial": []}, "no spatial: adata.obsm['spatial'] ="),
-        ("smoother", {"matrices": {"X": "empty"}}, "no expression: adata.X holds no usable numbers"),
+        (
+            "smoother",
+            {"matrices": {"X": "empty"}},
+            "no expression: the file holds only zeros; write it again",
+        ),
         ("smoother", {"missing_labels": ["type"]}, "adata = adata[adata.obs['type'].notna()].copy()"),
         ("hopfield", {}, "no unspliced: count it from the reads"),
         (
@@ -120,7 +134,7 @@ def test_facts_of_a_stranger_file(tmp_path: Path) -> None:
             {"matrices": {"spliced": "counts", "unspliced": "counts"}, "missing_labels": ["type"]},
             "adata = adata[adata.obs['type'].notna()].copy()",
         ),
-        ("scyan", {"matrices": {"X": "NaN"}}, "no expression: adata.X holds no usable numbers"),
+        ("scyan", {"matrices": {"X": "NaN"}}, "no expression: NaN in X; adata = adata[np.isfinite"),
         (
             "scyan",
             {},
@@ -139,6 +153,22 @@ def test_each_gap_comes_with_the_line_that_mends_it(tmp_path: Path, chapter, cha
     assert f"{chapter:<10}  not yet" in lines
     assert any(text in line for line in lines)
     assert not usable
+
+
+@pytest.mark.parametrize("layer", ["", "raw"], ids=["X", "layer"])
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_matrix, sp.csr_array])
+def test_the_line_for_nan_keeps_the_finite_cells(tmp_path: Path, capsys, form, layer: str) -> None:
+    values = np.arange(24.0).reshape(6, 4)
+    values[2, 1], values[4, 0] = np.nan, np.inf
+    path, zeros = tmp_path / "s.h5ad", np.zeros((6, 4))
+    adata = ad.AnnData(zeros if layer else form(values), layers={layer: form(values)} if layer else {})
+    adata.obs["type"] = pd.Categorical(list("aabbab"))
+    adata.write_h5ad(path)
+    inspect_file.check_file(path)
+    (line,) = set(re.findall(r"NaN in .*?;\s+(adata = .*)", capsys.readouterr().out))
+    told = {"adata": ad.read_h5ad(path), "np": np}
+    exec(line, told)
+    assert list(told["adata"].obs_names) == ["0", "1", "3", "5"]
 
 
 def test_a_file_of_a_cytometer_is_inspected(tmp_path: Path) -> None:
@@ -178,7 +208,11 @@ def test_a_table_in_the_file_is_found(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "text"),
-    [(None, "does not exist"), (b"text", "is not an .h5ad file. Read it with the scanpy reader")],
+    [
+        (None, "does not exist"),
+        (b"text", "is not an .h5ad file. Read it with the scanpy reader"),
+        (b"", "is empty. Copy it again."),
+    ],
 )
 def test_unreadable_files_are_named(tmp_path: Path, capsys, content, text) -> None:
     path = tmp_path / "x.h5ad"
@@ -186,6 +220,58 @@ def test_unreadable_files_are_named(tmp_path: Path, capsys, content, text) -> No
         path.write_bytes(content)
     assert inspect_file.check_file(path) == 2
     assert text in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.99])
+def test_a_file_that_is_cut_short_is_named(tmp_path: Path, share: float) -> None:
+    path = h5ad(tmp_path / "x.h5ad")
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    for read in (facts, names_in):
+        with pytest.raises(
+            OwnDataError, match=r"x.h5ad is cut short or damaged. Copy it again. What HDF5 says"
+        ):
+            read(path)
+
+
+def test_damage_that_only_reading_shows_is_named(tmp_path: Path) -> None:
+    import h5py
+
+    path = h5ad(tmp_path / "x.h5ad")
+    with h5py.File(path, "r+") as file:
+        del file["X"]
+        made = file.create_dataset(
+            "X", data=np.arange(240.0).reshape(30, 8), chunks=(30, 8), compression="gzip"
+        )
+        start, size = (one := made.id.get_chunk_info(0)).byte_offset, one.size
+    content = bytearray(path.read_bytes())
+    content[start : start + size] = bytes(size)
+    path.write_bytes(content)
+    with pytest.raises(OwnDataError, match="x.h5ad is cut short or damaged. Copy it again"):
+        facts(path)
+
+
+def test_no_run_starts_on_an_empty_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5ad"
+    path.write_bytes(b"")
+    with pytest.raises(OwnDataError, match="x.h5ad is empty. Copy it again"):
+        names_in(path)
+    path.write_bytes(b"text")
+    with pytest.raises(OwnDataError, match="x.h5ad is not an .h5ad file. Read it with the scanpy reader"):
+        names_in(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("results.zarr", r"adata = anndata.read_zarr\('results.zarr'\)"),
+        ("matrices", "the scanpy reader of its format"),
+    ],
+)
+def test_a_folder_is_told_to_be_one(tmp_path: Path, name: str, how: str) -> None:
+    (tmp_path / name).mkdir()
+    text = rf"{name} is a folder, not a file. Read it with {how}, then adata.write_h5ad\('my.h5ad'\)"
+    with pytest.raises(OwnDataError, match=text):
+        facts(tmp_path / name)
 
 
 def test_an_hdf5_file_without_anndata_is_named(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from scmods._book.limits import check_values
 from scmods._book.params import ParameterError, assignments, parameters, resolve
 
 SOURCE = """\
@@ -134,3 +135,34 @@ def test_both_forms_of_assignments() -> None:
 def test_malformed_assignments_are_refused(groups: list[list[str]], text: str) -> None:
     with pytest.raises(ParameterError, match=text):
         assignments(groups)
+
+
+@pytest.mark.parametrize(
+    ("chapter", "name", "value"),
+    [
+        ("scyan", "transform", "asinh:5"),
+        ("smoother", "prior", "icar:x"),
+        ("bmlp", "gene_sets", "a .gmt file"),
+        ("bmlp", "gene_sets", "markers:2"),
+        ("bmlp", "device", "cuda:x"),
+        ("bmlp", "device", "auto:1"),
+        ("bmlp", "device", "gpu:1"),
+    ],
+)
+def test_no_other_word_than_the_choices_is_taken(chapter: str, name: str, value: str) -> None:
+    known = parameters(notebook(f'{name}: str = "cpu"  # how'))
+    with pytest.raises(ParameterError, match=f"`{name}` is '{value}', but must be one of"):
+        check_values(chapter, known, {name: value})
+
+
+@pytest.mark.parametrize(
+    ("chapter", "name", "value"),
+    [
+        ("scyan", "transform", "asinh"),
+        ("bmlp", "gene_sets", "own.gmt"),
+        ("bmlp", "device", "cuda:1"),
+        ("hopfield", "device", "mps"),
+    ],
+)
+def test_choices_files_and_numbered_devices_are_taken(chapter: str, name: str, value: str) -> None:
+    check_values(chapter, parameters(notebook(f'{name}: str = "cpu"  # how')), {name: value})

@@ -155,6 +155,20 @@ def test_a_wrong_list_is_refused_before_anything_runs(root: Path, monkeypatch, n
     assert not (root / "out").exists()
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+@pytest.mark.parametrize(
+    ("name", "text", "how"),
+    [
+        ("r.csv", "chapter,mode\ntiny,Région\n", "Save it as 'CSV UTF-8'"),
+        ("r.yml", "- {chapter: tiny, name: Région}", "Save it as UTF-8"),
+    ],
+)
+def test_a_list_in_another_encoding_is_refused(root: Path, encoding, name, text, how) -> None:
+    (root / name).write_text(text, encoding=encoding)
+    with pytest.raises(OwnDataError, match=f"{name} is not UTF-8. {how}"):
+        sweep.read_rows(root / name, root)
+
+
 def test_an_absent_list_is_named(root: Path, capsys) -> None:
     runs(root / "mine.csv", CSV)
     assert cli.main(["sweep", "mien.csv"]) == 2
