@@ -89,6 +89,10 @@ def _known_data(name: str) -> None:
     """Refuse a data set that is neither a file nor a name that the loaders know."""
     from scmods import datasets
 
+    if Path(name).is_dir():
+        msg = f"Parameter `dataset`: {name} is a folder. Read it (a .zarr with anndata.read_zarr), then write a file: "
+        msg += "adata.write_h5ad('my.h5ad')."
+        raise OwnDataError(msg)
     if not Path(name).is_file() and name not in datasets.names():
         close = difflib.get_close_matches(name, datasets.names(), 1)
         hint = f" Did you mean {close[0]!r}?" if close else ""

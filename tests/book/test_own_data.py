@@ -306,6 +306,8 @@ def test_the_notebooks_of_a_workshop_lie_beside_the_package(tmp_path: Path) -> N
     assert list(chapters(tmp_path / "package")) == ["tiny"]
     with pytest.raises(OwnDataError, match="'odd' is neither a file nor a data set"):
         own_data.plan("tiny", {"dataset": "odd"}, tmp_path / "package")
+    with pytest.raises(OwnDataError, match=r"is a folder. Read it .* adata.write_h5ad\('my.h5ad'\)"):
+        own_data.plan("tiny", {"dataset": str(tmp_path / "package")}, tmp_path)
 
 
 def test_a_shell_cannot_switch_claims_off(monkeypatch: pytest.MonkeyPatch) -> None:
